@@ -1,0 +1,85 @@
+// The public vocabulary of model/: plain data that node/ passes in and gets back. No other room is known here.
+
+/** Architecture of an MPT decoder. `width` = d_model; the feed-forward expansion is 4; ALiBi, no biases, tied head. */
+export interface ModelConfig {
+  readonly blocks: number;
+  readonly width: number;
+  readonly heads: number;
+  /** Tokens a training sequence has (the model sees T tokens and predicts T). */
+  readonly sequenceLength: number;
+  readonly vocabularySize: number;
+}
+
+/** One tensor by name. Names and shapes are those of Hugging Face's MPT; a linear weight is [out, in]. */
+export interface TensorSpec {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** AdamW with decoupled weight decay, global-norm clipping, linear warm-up and a cosine to `finalLearningRateRatio`. */
+export interface OptimizerConfig {
+  readonly learningRate: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  readonly weightDecay: number;
+  /** Global norm over body and embedding gradients. */
+  readonly gradientClip: number;
+  readonly warmupSteps: number;
+  /** Length of the cosine in sequential steps; beyond it the rate stays at its floor. */
+  readonly totalSteps: number;
+  readonly finalLearningRateRatio: number;
+}
+
+/** Token ids of a batch: inputs and next-token targets, both [batch, sequence] row-major. */
+export interface Batch {
+  readonly inputs: Int32Array;
+  readonly targets: Int32Array;
+  readonly batchSize: number;
+  readonly sequenceLength: number;
+}
+
+/** Where a session runs. */
+export type Device = "cpu" | "webgpu" | "cuda";
+
+export interface StepResult {
+  /** Mean cross-entropy over the batch, nats per token, before the step's update. */
+  readonly loss: number;
+  /** Global gradient norm before clipping. */
+  readonly gradientNorm: number;
+  readonly learningRate: number;
+}
+
+/**
+ * One model in training on one device: parameters, AdamW moments and the compiled step.
+ * Parameters are addressed as two flat groups: `body` (shared; `bodyTensors(config)` order) and `embedding`
+ * ([vocabularySize, width], private).
+ */
+export interface TrainingModel {
+  readonly config: ModelConfig;
+  /** Forward, backward, clip, AdamW. `step` is the 0-based sequential step that the schedule sees. */
+  trainStep(batch: Batch, step: number): Promise<StepResult>;
+  /** As trainStep with the body frozen: only the embedding (and its moments) moves. */
+  trainEmbeddingStep(batch: Batch, step: number): Promise<StepResult>;
+  /** Summed cross-entropy of the batch in nats; nothing moves. */
+  evaluate(batch: Batch): Promise<{ nats: number; tokens: number }>;
+  readBody(): Promise<Float32Array>;
+  writeBody(body: Float32Array): Promise<void>;
+  readState(): Promise<TrainingState>;
+  writeState(state: TrainingState): Promise<void>;
+  /** Zeroes AdamW's moments and its step count (the run's choice between rounds). */
+  resetMoments(): Promise<void>;
+  dispose(): Promise<void>;
+}
+
+/** Everything a step depends on besides data. Flat float32, body in `bodyTensors` order. */
+export interface TrainingState {
+  readonly body: Float32Array;
+  readonly bodyMoment1: Float32Array;
+  readonly bodyMoment2: Float32Array;
+  readonly embedding: Float32Array;
+  readonly embeddingMoment1: Float32Array;
+  readonly embeddingMoment2: Float32Array;
+  /** AdamW steps taken since the moments were zero (bias correction). */
+  readonly momentSteps: number;
+}

@@ -1,0 +1,120 @@
+// What the protocol needs from the outside, as narrow interfaces: the network, the trainer, the disk and the clock.
+// node/ plugs in the real ones, protocol/testing plugs in a simulated network on a virtual clock.
+import type {
+  ContentId,
+  Offence,
+  PeerId,
+  Presence,
+  SignedUpdate,
+  SnapshotManifest,
+  UpdateAnnouncement,
+} from "./core/types.ts";
+
+/** Called by the network with things already parsed, bounded, signature-checked and of this run. */
+export interface NetworkListener {
+  onUpdate(update: SignedUpdate, from: PeerId): void;
+  onPresence(presence: Presence, from: PeerId): void;
+  onPeerConnected(peer: PeerId): void;
+  onPeerDisconnected(peer: PeerId): void;
+}
+
+/** What this peer serves to others over streams. Every method is cheap and never throws on unknown ids. */
+export interface ServedContent {
+  payload(id: ContentId): Promise<Uint8Array | undefined>;
+  /** Updates this peer holds in rounds >= fromRound, oldest first. */
+  inventory(fromRound: number): readonly SignedUpdate[];
+  snapshot(): SnapshotManifest | undefined;
+  /** Bytes (float32 little-endian) of one tile of the body whose root is `root`, if it is the one we serve. */
+  tile(root: string, index: number): Uint8Array | undefined;
+}
+
+/** The network as the protocol sees it: gossip out, content in by hash. Every fetch is verified before it resolves. */
+export interface NetworkPort {
+  readonly self: PeerId;
+  /** Signs, remembers and gossips; resolves with the signed form once it is handed to the mesh. */
+  signUpdate(announcement: UpdateAnnouncement): Promise<SignedUpdate>;
+  publishUpdate(update: SignedUpdate): Promise<void>;
+  publishPresence(presence: Presence): Promise<void>;
+  /** Payload of an update from its author or any holder, checked for length and SHA-256. */
+  fetchPayload(update: SignedUpdate, holders: readonly PeerId[], signal: AbortSignal): Promise<Uint8Array>;
+  fetchInventory(peer: PeerId, fromRound: number, signal: AbortSignal): Promise<readonly SignedUpdate[]>;
+  /** Newest snapshot of `peer`, its manifest signed-for by the root: tiles are checked one by one. */
+  fetchSnapshot(
+    peer: PeerId,
+    signal: AbortSignal,
+    onProgress?: (bytes: number, totalBytes: number) => void,
+  ): Promise<{ manifest: SnapshotManifest; body: Float32Array }>;
+  penalise(peer: PeerId, offence: Offence, detail: string): void;
+  connectedPeers(): readonly PeerId[];
+}
+
+/** What one round of local training gave. `delta` is theta_start - theta_end over the body, flat, in layout order. */
+export interface RoundTraining {
+  readonly delta: Float32Array;
+  readonly tokens: number;
+  readonly bytes: number;
+  readonly lossNatsPerToken: number;
+  readonly bitsPerByte: number;
+  readonly computeMs: number;
+}
+
+/** Local training, off this thread. One call at a time. */
+export interface TrainerPort {
+  /**
+   * Fits the private embeddings for `steps` steps with the body frozen at `body` (a newcomer's first act).
+   * Does not move the body.
+   */
+  warmUp(
+    body: Float32Array,
+    steps: number,
+    onStep: (step: number) => void,
+    signal: AbortSignal,
+  ): Promise<void>;
+  /**
+   * Trains round `round` from `body` up to the run's local steps. Where the trainer already stands inside this
+   * round (resumed), or has unpublished progress from an expired one and `carry` is set, that progress is kept:
+   * theta = body - (start - theta). Rejects with AbortError when the signal fires; progress made is kept.
+   */
+  trainRound(
+    round: number,
+    body: Float32Array,
+    carry: boolean,
+    onStep: (step: number, bitsPerByte: number) => void,
+    signal: AbortSignal,
+  ): Promise<RoundTraining>;
+  /** Bits per byte on this peer's held-out text with `body` and its own embeddings. */
+  evaluate(body: Float32Array, signal: AbortSignal): Promise<number>;
+}
+
+/** The protocol's durable state. Everything is needed to resume, nothing else is kept. */
+export interface ProtocolCheckpoint {
+  readonly closedRound: number;
+  readonly closedBody: Float32Array;
+  /** The round this peer stands in. */
+  readonly round: number;
+  /** Updates known in rounds >= closedRound. */
+  readonly updates: readonly SignedUpdate[];
+  /** Error feedback: what compression has dropped so far, flat, in layout order. */
+  readonly residual: Float32Array;
+  /** Rounds whose local training has been published (its delta is spent). */
+  readonly publishedRound: number;
+  /** Own published updates not yet in a closed round: if they expire they go back into the residual. */
+  readonly pendingOwn: readonly SignedUpdate[];
+  readonly presenceSequence: number;
+}
+
+/** Durable storage. Writes are atomic: after kill -9 either the old or the new state is there, whole. */
+export interface StorePort {
+  load(): Promise<ProtocolCheckpoint | undefined>;
+  save(checkpoint: ProtocolCheckpoint): Promise<void>;
+  putPayload(id: ContentId, round: number, bytes: Uint8Array): Promise<void>;
+  payload(id: ContentId): Promise<Uint8Array | undefined>;
+  /** Forgets payloads of rounds below `round`. */
+  prunePayloads(round: number): Promise<void>;
+}
+
+/** Time, injected. `after` returns a cancel function. */
+export interface ClockPort {
+  nowMs(): number;
+  after(delayMs: number, callback: () => void): () => void;
+}
