@@ -1,0 +1,258 @@
+// Local training as the protocol asks for it: rounds, carried progress, warm-up of private embeddings, evaluation, and a
+// checkpoint that a kill cannot tear. Runs inside the trainer worker; knows model/ but neither threads nor the network.
+import type { Batch, TrainingModel, TrainingState } from "#model/types.ts";
+
+/** The run's choices that training needs (RunConfig.training and the sequence of the schedule). */
+export interface RoundPlan {
+  readonly localSteps: number;
+  readonly momentsAcrossRounds: "keep" | "reset";
+  /** Write a checkpoint inside a round at least this often. */
+  readonly checkpointIntervalMs: number;
+}
+
+/** Training text as an endless stream whose position is plain data. */
+export interface BatchSource {
+  next(): Promise<Batch> | Batch;
+  readonly position: unknown;
+}
+
+/** Where the trainer stands. `start` is the body that the current round's progress is measured against. */
+export interface TrainerCheckpoint {
+  readonly state: TrainingState;
+  readonly start: Float32Array;
+  readonly progress: RoundProgress;
+  readonly batchPosition: unknown;
+}
+
+/** What the round in progress has seen so far. `round` is -1 before the first round. */
+export interface RoundProgress {
+  round: number;
+  step: number;
+  tokens: number;
+  bytes: number;
+  nats: number;
+  computeMs: number;
+  /** Embedding warm-up steps done: a newcomer warms up once in its life. */
+  warmUpSteps: number;
+  totalTokens: number;
+}
+
+export interface RoundResult {
+  /** theta_start - theta_end over the body, flat, in layout order. */
+  readonly delta: Float32Array;
+  readonly tokens: number;
+  readonly bytes: number;
+  readonly lossNatsPerToken: number;
+  readonly bitsPerByte: number;
+  readonly computeMs: number;
+}
+
+export interface RoundTrainerModules {
+  readonly model: TrainingModel;
+  readonly batches: BatchSource;
+  /** UTF-8 bytes that each token id stands for; the denominator of bits per byte. */
+  readonly byteLengths: ArrayLike<number>;
+  readonly heldOut: () => AsyncIterable<Batch> | Iterable<Batch>;
+  readonly save: (checkpoint: TrainerCheckpoint) => Promise<void>;
+  readonly nowMs: () => number;
+}
+
+const FRESH: RoundProgress = {
+  round: -1,
+  step: 0,
+  tokens: 0,
+  bytes: 0,
+  nats: 0,
+  computeMs: 0,
+  warmUpSteps: 0,
+  totalTokens: 0,
+};
+
+export class RoundTrainer {
+  readonly #plan: RoundPlan;
+  readonly #modules: RoundTrainerModules;
+  readonly #progress: RoundProgress;
+  #start: Float32Array;
+  #savedAtMs: number;
+
+  private constructor(
+    plan: RoundPlan,
+    modules: RoundTrainerModules,
+    start: Float32Array,
+    progress: RoundProgress,
+  ) {
+    this.#plan = plan;
+    this.#modules = modules;
+    this.#start = start;
+    this.#progress = { ...progress };
+    this.#savedAtMs = modules.nowMs();
+  }
+
+  /** Continues from `checkpoint` (its state is written into the model) or from the model as it is. */
+  static async create(
+    plan: RoundPlan,
+    modules: RoundTrainerModules,
+    checkpoint?: TrainerCheckpoint,
+  ): Promise<RoundTrainer> {
+    if (checkpoint === undefined) {
+      return new RoundTrainer(plan, modules, await modules.model.readBody(), FRESH);
+    }
+    await modules.model.writeState(checkpoint.state);
+    return new RoundTrainer(plan, modules, checkpoint.start, checkpoint.progress);
+  }
+
+  get progress(): Readonly<RoundProgress> {
+    return this.#progress;
+  }
+
+  /** Fits the private embedding to a body that stays as it is. Steps already done in an earlier life count. */
+  async warmUp(
+    body: Float32Array,
+    steps: number,
+    onStep: (step: number) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { model, batches } = this.#modules;
+    await model.writeBody(body);
+    this.#start = body;
+    while (this.#progress.warmUpSteps < steps) {
+      signal.throwIfAborted();
+      await model.trainEmbeddingStep(await batches.next(), this.#progress.warmUpSteps);
+      this.#progress.warmUpSteps++;
+      onStep(this.#progress.warmUpSteps);
+    }
+    await this.save();
+  }
+
+  /**
+   * Trains `round` from `body` until the run's local steps are done. Progress of the same round (a resume) or, with
+   * `carry`, of one whose update was never published is moved onto the new body: theta = body - (start - theta).
+   * An AbortError leaves the progress made in the checkpoint.
+   */
+  async trainRound(
+    round: number,
+    body: Float32Array,
+    carry: boolean,
+    onStep: (step: number, bitsPerByte: number) => void,
+    signal: AbortSignal,
+  ): Promise<RoundResult> {
+    await this.#enter(round, body, carry);
+    const { model, nowMs } = this.#modules;
+    const progress = this.#progress;
+    try {
+      while (progress.step < this.#plan.localSteps) {
+        signal.throwIfAborted();
+        const batch = await this.#modules.batches.next();
+        const startedMs = nowMs();
+        const { loss } = await model.trainStep(batch, round * this.#plan.localSteps + progress.step);
+        progress.computeMs += nowMs() - startedMs;
+        this.#count(batch, loss);
+        onStep(progress.step, bitsPerByte(loss * batch.targets.length, this.#bytesOf(batch)));
+        if (nowMs() - this.#savedAtMs >= this.#plan.checkpointIntervalMs) await this.save();
+      }
+    } finally {
+      await this.save();
+    }
+    return this.#result();
+  }
+
+  /** Bits per byte on held-out text of `body` with this peer's embedding; training is left exactly where it was. */
+  async evaluate(body: Float32Array, signal: AbortSignal): Promise<number> {
+    const { model, heldOut } = this.#modules;
+    const local = await model.readBody();
+    await model.writeBody(body);
+    try {
+      let nats = 0;
+      let bytes = 0;
+      for await (const batch of heldOut()) {
+        signal.throwIfAborted();
+        nats += (await model.evaluate(batch)).nats;
+        bytes += this.#bytesOf(batch);
+      }
+      return bitsPerByte(nats, bytes);
+    } finally {
+      await model.writeBody(local);
+    }
+  }
+
+  async save(): Promise<void> {
+    const { model, batches, save, nowMs } = this.#modules;
+    await save({
+      state: await model.readState(),
+      start: this.#start,
+      progress: { ...this.#progress },
+      batchPosition: batches.position,
+    });
+    this.#savedAtMs = nowMs();
+  }
+
+  async #enter(round: number, body: Float32Array, carry: boolean): Promise<void> {
+    const { model } = this.#modules;
+    const progress = this.#progress;
+    const resumes = progress.round === round;
+    if (resumes || carry) {
+      await model.writeBody(rebase(await model.readBody(), this.#start, body));
+    } else {
+      await model.writeBody(body);
+      if (this.#plan.momentsAcrossRounds === "reset") await model.resetMoments();
+    }
+    this.#start = body;
+    if (resumes) return;
+    progress.round = round;
+    progress.step = 0;
+    // Carried progress keeps its tokens: they are part of the update that this round will publish.
+    if (!carry) Object.assign(progress, { tokens: 0, bytes: 0, nats: 0, computeMs: 0 });
+  }
+
+  #count(batch: Batch, loss: number): void {
+    const progress = this.#progress;
+    const tokens = batch.targets.length;
+    progress.step++;
+    progress.tokens += tokens;
+    progress.totalTokens += tokens;
+    progress.bytes += this.#bytesOf(batch);
+    progress.nats += loss * tokens;
+  }
+
+  #bytesOf(batch: Batch): number {
+    let bytes = 0;
+    for (const token of batch.targets) bytes += this.#modules.byteLengths[token] ?? 0;
+    return bytes;
+  }
+
+  async #result(): Promise<RoundResult> {
+    const end = await this.#modules.model.readBody();
+    const { tokens, bytes, nats, computeMs } = this.#progress;
+    return {
+      delta: subtract(this.#start, end),
+      tokens,
+      bytes,
+      lossNatsPerToken: nats / tokens,
+      bitsPerByte: bitsPerByte(nats, bytes),
+      computeMs,
+    };
+  }
+}
+
+/** nats / (ln 2 * bytes): comparable between vocabularies, where loss per token is not. */
+function bitsPerByte(nats: number, bytes: number): number {
+  return nats / (Math.LN2 * bytes);
+}
+
+function subtract(a: Float32Array, b: Float32Array): Float32Array {
+  const difference = new Float32Array(a.length);
+  for (let i = 0; i < a.length; i++) difference[i] = a[i]! - b[i]!;
+  return difference;
+}
+
+/**
+ * Moves local progress from one start to another: to - (from - theta). Bits are kept where the start did not move, so that
+ * a resumed round continues exactly.
+ */
+function rebase(theta: Float32Array, from: Float32Array, to: Float32Array): Float32Array {
+  const moved = new Float32Array(theta.length);
+  for (let i = 0; i < theta.length; i++) {
+    moved[i] = from[i] === to[i] ? theta[i]! : to[i]! - (from[i]! - theta[i]!);
+  }
+  return moved;
+}
