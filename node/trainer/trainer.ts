@@ -16,15 +16,14 @@ import type {
 /** The worker ended before it was asked to. Its last checkpoint is on disk and whole. */
 export class TrainerCrashedError extends Error {
   readonly code = "trainer-crashed";
-  readonly cause: unknown;
 
   constructor(cause: unknown) {
     const why = cause instanceof Error ? cause.message : String(cause);
     super(
       `The trainer stopped unexpectedly (${why}); start the peer again to resume from its last checkpoint.`,
+      { cause },
     );
     this.name = "TrainerCrashedError";
-    this.cause = cause;
   }
 }
 
