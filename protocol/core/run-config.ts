@@ -1,0 +1,124 @@
+// What all peers of a run must agree on, with defaults, bounds and a description per field: the one source for flags,
+// help and documentation. Machine matters (ports, paths, device) are never here. The manifest is in run-manifest.ts.
+import { z } from "zod";
+import { RunConfigError } from "../errors.ts";
+import { CODEC_NAMES } from "./codec/registry.ts";
+import { MAX_UPDATE_WEIGHT } from "./grid.ts";
+
+const integer = (min: number, max: number) => z.int().min(min).max(max);
+const real = (min: number, max: number) => z.number().min(min).max(max);
+
+const modelSchema = z.strictObject({
+  blocks: integer(1, 128).default(4).describe("transformer blocks"),
+  width: integer(8, 16_384).default(128).describe("model width (d_model), a multiple of heads"),
+  heads: integer(1, 256).default(4).describe("attention heads"),
+  sequenceLength: integer(8, 65_536).default(128).describe("tokens in a training sequence"),
+});
+
+const trainingSchema = z.strictObject({
+  batchSize: integer(1, 65_536).default(16).describe("sequences in a step's batch, at every peer"),
+  localSteps: integer(1, 100_000).default(25).describe("optimizer steps in a round (the paper's N_local)"),
+  rounds: integer(1, 1_000_000)
+    .default(12)
+    .describe("rounds that the cosine spans; its length is rounds * localSteps steps"),
+  warmupSteps: integer(0, 10_000_000)
+    .default(20)
+    .describe("steps of linear warm-up, once, at the run's start"),
+  learningRate: real(1e-9, 1).default(2e-3).describe("AdamW's peak learning rate"),
+  finalLearningRateRatio: real(0, 1).default(0.1).describe("learning rate at the cosine's end, of the peak"),
+  beta1: real(0, 0.999999).default(0.9).describe("AdamW's decay of the first moment"),
+  beta2: real(0, 0.999999).default(0.95).describe("AdamW's decay of the second moment"),
+  epsilon: real(1e-16, 1e-1).default(1e-8).describe("AdamW's epsilon"),
+  weightDecay: real(0, 1).default(0).describe("decoupled weight decay"),
+  gradientClip: real(1e-6, 1e6).default(1).describe("global gradient norm above which gradients are scaled"),
+  momentsAcrossRounds: z
+    .enum(["keep", "reset"])
+    .default("keep")
+    .describe("what becomes of AdamW's moments when a round begins"),
+  embeddingWarmupSteps: integer(0, 1_000_000)
+    .default(20)
+    .describe("steps a newcomer fits its embeddings with the body frozen, before it contributes"),
+});
+
+const averagingSchema = z.strictObject({
+  codec: z.enum(CODEC_NAMES).default("int8").describe("how updates are compressed"),
+  errorFeedbackDecay: real(0, 1)
+    .default(1)
+    .describe("share of what compression dropped that is kept for the next round; 1 loses nothing"),
+  weighting: z
+    .enum(["uniform", "tokens"])
+    .default("uniform")
+    .describe("weight of a peer's update: the same for all, or by the tokens it was trained on"),
+  openRounds: integer(1, 4).default(2).describe("rounds that still accept late updates"),
+  minimumPeers: integer(1, 1024).default(1).describe("peers, oneself included, that round 0 waits for"),
+  quorum: real(0, 1).default(0.5).describe("share of the active peers whose updates a round waits for"),
+  maxRoundMs: integer(1_000, 604_800_000)
+    .default(600_000)
+    .describe("a round is applied at the latest this long after it began, quorum or not, in milliseconds"),
+});
+
+export const runConfigSchema = z
+  .strictObject({
+    name: z
+      .string()
+      .regex(
+        /^[\p{L}\p{N}][\p{L}\p{N} ._-]{0,63}$/u,
+        "1 to 64 letters, digits, spaces, dots, dashes, underscores",
+      )
+      .default("glossa")
+      .describe("a name for people; the run's id is a hash"),
+    seed: integer(0, 2 ** 32 - 1)
+      .default(1)
+      .describe("seed of the common initial body"),
+    model: modelSchema.prefault({}),
+    training: trainingSchema.prefault({}),
+    averaging: averagingSchema.prefault({}),
+  })
+  .superRefine(({ model, training }, context) => {
+    const problem = (path: readonly string[], message: string) =>
+      context.addIssue({ code: "custom", path: [...path], message });
+    if (model.width % model.heads !== 0) {
+      problem(["model", "width"], `must be a multiple of heads (${model.heads})`);
+    }
+    const totalSteps = training.rounds * training.localSteps;
+    if (training.warmupSteps > totalSteps) {
+      problem(["training", "warmupSteps"], `must not exceed rounds * localSteps (${totalSteps})`);
+    }
+  });
+
+export type RunConfig = z.output<typeof runConfigSchema>;
+/** What a person gives: any subset of fields. */
+export type RunConfigInput = z.input<typeof runConfigSchema>;
+
+/** Fills in defaults and checks everything. Throws RunConfigError, which lists every problem by field. */
+export function parseRunConfig(input: unknown): RunConfig {
+  const result = runConfigSchema.safeParse(input);
+  if (result.success) return result.data;
+  throw new RunConfigError(
+    result.error.issues.map(({ path, message }) => ({
+      field: path.join(".") || "(whole)",
+      problem: message,
+    })),
+  );
+}
+
+/** Steps that the learning rate's cosine spans. */
+export const totalSteps = ({ training }: RunConfig): number => training.rounds * training.localSteps;
+
+/** Tokens that a peer trains on in a full round. */
+export const tokensPerRound = ({ model, training }: RunConfig): number =>
+  training.batchSize * model.sequenceLength * training.localSteps;
+
+/** Weight of a full round's update: leaves room for 1/256 of one and for eight times as much. */
+const FULL_ROUND_WEIGHT = 256;
+
+/**
+ * The integer weight, 1 to 2047, of an update that was trained on `tokens` tokens. Depends on the run's
+ * configuration and the signed announcement only, so that all peers compute the same.
+ */
+export function updateWeight(config: RunConfig, tokens: number): number {
+  if (config.averaging.weighting === "uniform") return 1;
+  const weight = Math.round((FULL_ROUND_WEIGHT * tokens) / tokensPerRound(config));
+  // NaN fails both comparisons of a clamp; a peer that announces it gets the least weight.
+  return weight >= 1 ? Math.min(MAX_UPDATE_WEIGHT, weight) : 1;
+}

@@ -1,0 +1,115 @@
+// The errors of protocol/: each has a `code` for programs and one sentence (cause and remedy) for people.
+// What a remote peer can cause is not thrown but returned as a rejection with an Offence; see core/codec/codec.ts.
+
+/** Base of every error that protocol/ throws on purpose. */
+export class ProtocolError<Code extends string = string> extends Error {
+  readonly code: Code;
+
+  constructor(code: Code, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+    this.code = code;
+  }
+}
+
+/** A parameter layout that no peer may accept: duplicate names, shapes out of bounds, too many values. */
+export class LayoutError extends ProtocolError<"LAYOUT_INVALID"> {
+  readonly tensor: string | undefined;
+
+  constructor(detail: string, tensor?: string) {
+    super("LAYOUT_INVALID", `The parameter layout is not usable: ${detail}.`);
+    this.tensor = tensor;
+  }
+}
+
+/** Local training produced NaN or infinity: nothing may be published from it. */
+export class NonFiniteUpdateError extends ProtocolError<"UPDATE_NOT_FINITE"> {
+  readonly tensor: string;
+  /** Index within the tensor, row-major. */
+  readonly index: number;
+
+  constructor(tensor: string, index: number) {
+    super(
+      "UPDATE_NOT_FINITE",
+      `The update has a NaN or infinite value in ${tensor} at ${index}, so it is not published; lower the run's ` +
+        "learning rate or its gradient clip, or resume from an earlier checkpoint.",
+    );
+    this.tensor = tensor;
+    this.index = index;
+  }
+}
+
+/** An array or update that was made for another layout reached the arithmetic: a bug in the caller. */
+export class LengthMismatchError extends ProtocolError<"LENGTH_MISMATCH"> {
+  readonly expected: number;
+  readonly actual: number;
+
+  constructor(what: string, expected: number, actual: number) {
+    super(
+      "LENGTH_MISMATCH",
+      `${what} has ${actual} values where the run's layout has ${expected}; it belongs to another model.`,
+    );
+    this.expected = expected;
+    this.actual = actual;
+  }
+}
+
+/** A weight outside 1..2047 would break the exactness of the sums: a bug in the caller. */
+export class WeightError extends ProtocolError<"WEIGHT_OUT_OF_RANGE"> {
+  readonly weight: number;
+
+  constructor(weight: number) {
+    super(
+      "WEIGHT_OUT_OF_RANGE",
+      `The update weight ${weight} is not an integer from 1 to 2047; use updateWeight() of the run's configuration.`,
+    );
+    this.weight = weight;
+  }
+}
+
+/** The body of a round was asked for that is already folded away or not reachable yet. */
+export class RoundNotHeldError extends ProtocolError<"ROUND_NOT_HELD"> {
+  readonly round: number;
+  readonly oldest: number;
+  readonly newest: number;
+
+  constructor(round: number, oldest: number, newest: number) {
+    super(
+      "ROUND_NOT_HELD",
+      `Round ${round} is not held here, only ${oldest} to ${newest}; fetch a snapshot from a peer instead.`,
+    );
+    this.round = round;
+    this.oldest = oldest;
+    this.newest = newest;
+  }
+}
+
+export type ManifestErrorCode =
+  | "MANIFEST_HASH_MISMATCH"
+  | "MANIFEST_UNKNOWN_VERSION"
+  | "MANIFEST_OVERSIZED"
+  | "MANIFEST_INVALID";
+
+/** A run manifest that must not be joined. */
+export class ManifestError extends ProtocolError<ManifestErrorCode> {}
+
+/** A run configuration with a field that is missing, unknown, out of bounds or at odds with another one. */
+export class RunConfigError extends ProtocolError<"RUN_CONFIG_INVALID"> {
+  /** One entry per problem: the field's dotted path and what is wrong with it. */
+  readonly problems: readonly { readonly field: string; readonly problem: string }[];
+
+  constructor(problems: readonly { readonly field: string; readonly problem: string }[]) {
+    const list = problems.map(({ field, problem }) => `${field}: ${problem}`).join("; ");
+    super("RUN_CONFIG_INVALID", `The run configuration is not valid (${list}); correct these fields.`);
+    this.problems = problems;
+  }
+}
+
+export type InviteErrorCode =
+  | "INVITE_NOT_AN_INVITE"
+  | "INVITE_UNKNOWN_VERSION"
+  | "INVITE_TYPO"
+  | "INVITE_OUT_OF_BOUNDS";
+
+/** A string that was given as an invite and is none, or not whole. */
+export class InviteError extends ProtocolError<InviteErrorCode> {}
