@@ -80,6 +80,8 @@ export interface TrainingState {
   readonly embedding: Float32Array;
   readonly embeddingMoment1: Float32Array;
   readonly embeddingMoment2: Float32Array;
-  /** AdamW steps taken since the moments were zero (bias correction). */
+  /** AdamW steps the body's moments have taken since they were zero (bias correction). */
   readonly momentSteps: number;
+  /** The same for the embedding's, which also move in steps with the body frozen. */
+  readonly embeddingMomentSteps: number;
 }
