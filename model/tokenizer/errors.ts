@@ -1,0 +1,90 @@
+// What can be wrong with a tokenizer or with the text to train one from. Each error names the cause and the remedy.
+
+export type TokenizerErrorCode =
+  | "tokenizer-unreadable"
+  | "tokenizer-not-byte-level-bpe"
+  | "tokenizer-missing-bytes"
+  | "tokenizer-unsupported"
+  | "vocabulary-size-out-of-range"
+  | "corpus-too-small-for-vocabulary";
+
+export class TokenizerError extends Error {
+  readonly code: TokenizerErrorCode;
+
+  constructor(code: TokenizerErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+    this.code = code;
+  }
+}
+
+/** Not JSON, or JSON of another shape than a tokenizer.json. */
+export class TokenizerUnreadableError extends TokenizerError {
+  constructor(reason: string, options?: ErrorOptions) {
+    super(
+      "tokenizer-unreadable",
+      `The tokenizer cannot be read: ${reason}. Give a tokenizer.json as Hugging Face's tokenizers saves it, or leave it out to have one trained.`,
+      options,
+    );
+  }
+}
+
+/** A tokenizer of another kind (WordPiece, Unigram, SentencePiece-style BPE). */
+export class NotByteLevelError extends TokenizerError {
+  constructor(reason: string) {
+    super(
+      "tokenizer-not-byte-level-bpe",
+      `The tokenizer is not a byte-level BPE: ${reason}. Use a GPT-2 style tokenizer.json, or leave it out to have one trained.`,
+    );
+  }
+}
+
+/** Some of the 256 bytes have no token, so that text with them would be lost without a word. */
+export class MissingBytesError extends TokenizerError {
+  readonly missingBytes: readonly number[];
+
+  constructor(missingBytes: readonly number[]) {
+    const named = missingBytes.slice(0, 8).map((byte) => `0x${byte.toString(16).padStart(2, "0")}`);
+    super(
+      "tokenizer-missing-bytes",
+      `The tokenizer has no token for ${missingBytes.length} of the 256 bytes (${named.join(", ")}${missingBytes.length > 8 ? ", …" : ""}) and would lose text; train it with the whole byte alphabet as its initial alphabet.`,
+    );
+    this.missingBytes = missingBytes;
+  }
+}
+
+/** A byte-level BPE that asks for something this encoder does not do. */
+export class UnsupportedTokenizerError extends TokenizerError {
+  constructor(feature: string, remedy: string) {
+    super("tokenizer-unsupported", `The tokenizer uses ${feature}, which is not supported: ${remedy}.`);
+  }
+}
+
+export class VocabularySizeError extends TokenizerError {
+  readonly vocabularySize: number;
+
+  constructor(vocabularySize: number, smallest: number, largest: number) {
+    super(
+      "vocabulary-size-out-of-range",
+      `A vocabulary of ${vocabularySize} tokens cannot be trained: choose a whole number from ${smallest} (256 bytes and the end-of-text token) to ${largest}.`,
+    );
+    this.vocabularySize = vocabularySize;
+  }
+}
+
+/** The text ran out of pairs worth merging before the vocabulary was full. */
+export class CorpusTooSmallForVocabularyError extends TokenizerError {
+  readonly requestedVocabularySize: number;
+  readonly possibleVocabularySize: number;
+  readonly possibleMerges: number;
+
+  constructor(requestedVocabularySize: number, possibleVocabularySize: number, possibleMerges: number) {
+    super(
+      "corpus-too-small-for-vocabulary",
+      `The text is too small for a vocabulary of ${requestedVocabularySize}: only ${possibleMerges} merges were possible; ask for at most ${possibleVocabularySize} tokens or give more text.`,
+    );
+    this.requestedVocabularySize = requestedVocabularySize;
+    this.possibleVocabularySize = possibleVocabularySize;
+    this.possibleMerges = possibleMerges;
+  }
+}
