@@ -1,0 +1,116 @@
+// The protocol's durable state on disk: StorePort over a two-generation checkpoint file and the payload store.
+import { join } from "node:path";
+import type { ContentId, SignedUpdate, UpdateAnnouncement } from "#protocol/core/types.ts";
+import type { ProtocolCheckpoint, StorePort } from "#protocol/ports.ts";
+import { bytesOfFloats, type Container, floatsOf } from "./container.ts";
+import { StateCorruptError } from "./errors.ts";
+import { Generations } from "./generations.ts";
+import { PayloadStore } from "./payload-store.ts";
+
+const KIND = { kind: "protocol-checkpoint", version: 1 } as const;
+
+/** A signed update in JSON: its bytes in base64, exactly as they were signed. */
+interface StoredUpdate {
+  readonly announcement: UpdateAnnouncement;
+  readonly envelope: string;
+}
+
+interface Meta {
+  readonly closedRound: number;
+  readonly round: number;
+  readonly publishedRound: number;
+  readonly presenceSequence: number;
+  readonly updates: readonly StoredUpdate[];
+  readonly pendingOwn: readonly StoredUpdate[];
+}
+
+export interface ProtocolStoreOptions {
+  /** Told when the newest checkpoint was damaged and the one before it is used. */
+  readonly onFallback?: (reason: StateCorruptError) => void;
+}
+
+export class ProtocolStore implements StorePort {
+  readonly #checkpoint: Generations;
+  readonly #payloads: PayloadStore;
+  readonly #onFallback: ((reason: StateCorruptError) => void) | undefined;
+
+  private constructor(checkpoint: Generations, payloads: PayloadStore, { onFallback }: ProtocolStoreOptions) {
+    this.#checkpoint = checkpoint;
+    this.#payloads = payloads;
+    this.#onFallback = onFallback;
+  }
+
+  /** `directory` exists already and is locked (see state-directory.ts). */
+  static async open(directory: string, options: ProtocolStoreOptions = {}): Promise<ProtocolStore> {
+    const payloads = await PayloadStore.open(join(directory, "payloads"));
+    return new ProtocolStore(
+      new Generations(join(directory, "protocol.checkpoint"), KIND),
+      payloads,
+      options,
+    );
+  }
+
+  async load(): Promise<ProtocolCheckpoint | undefined> {
+    const loaded = await this.#checkpoint.load();
+    if (loaded === undefined) return undefined;
+    if (loaded.fallback !== undefined) this.#onFallback?.(loaded.fallback);
+    return fromContainer(loaded.container, loaded.path);
+  }
+
+  save(checkpoint: ProtocolCheckpoint): Promise<void> {
+    return this.#checkpoint.save(toContainer(checkpoint));
+  }
+
+  putPayload(id: ContentId, round: number, bytes: Uint8Array): Promise<void> {
+    return this.#payloads.put(id, round, bytes);
+  }
+
+  payload(id: ContentId): Promise<Uint8Array | undefined> {
+    return this.#payloads.get(id);
+  }
+
+  prunePayloads(round: number): Promise<void> {
+    return this.#payloads.prune(round);
+  }
+}
+
+function toContainer(checkpoint: ProtocolCheckpoint): Container {
+  const { closedRound, round, publishedRound, presenceSequence, updates, pendingOwn } = checkpoint;
+  const meta: Meta = {
+    closedRound,
+    round,
+    publishedRound,
+    presenceSequence,
+    updates: updates.map(storeUpdate),
+    pendingOwn: pendingOwn.map(storeUpdate),
+  };
+  const sections = new Map([
+    ["closedBody", bytesOfFloats(checkpoint.closedBody)],
+    ["residual", bytesOfFloats(checkpoint.residual)],
+  ]);
+  return { meta, sections };
+}
+
+function fromContainer(container: Container, path: string): ProtocolCheckpoint {
+  const meta = container.meta as Meta;
+  const closedBody = floatsOf(container, "closedBody", path);
+  const residual = floatsOf(container, "residual", path);
+  if (closedBody.length !== residual.length) {
+    throw new StateCorruptError(path, "its body and residual differ in length");
+  }
+  return {
+    ...meta,
+    closedBody,
+    residual,
+    updates: meta.updates.map(loadUpdate),
+    pendingOwn: meta.pendingOwn.map(loadUpdate),
+  };
+}
+
+function storeUpdate({ announcement, envelope }: SignedUpdate): StoredUpdate {
+  return { announcement, envelope: Buffer.from(envelope).toString("base64") };
+}
+
+function loadUpdate({ announcement, envelope }: StoredUpdate): SignedUpdate {
+  return { announcement, envelope: new Uint8Array(Buffer.from(envelope, "base64")) };
+}

@@ -1,0 +1,122 @@
+// The state directory of one peer: which file is where, who may use it, and which run it belongs to.
+//   lock                       who uses it            run.json        the run's manifest, as joined
+//   identity.key               libp2p's private key   tokenizer.json  the private vocabulary
+//   peers.json                 where others were      control.json    where `glossa stats` can ask
+//   protocol.checkpoint        see protocol-store.ts  trainer.checkpoint  embeddings, moments, data position
+//   payloads/<round>/<id>      updates               tokens/          cached token ids
+import { mkdir, readdir, rm } from "node:fs/promises";
+import { homedir, hostname } from "node:os";
+import { join, resolve } from "node:path";
+import { isLeftover, readIfPresent, writeAtomic, writeJsonAtomic } from "./atomic-file.ts";
+import { StateCorruptError, StateInUseError, StateOfAnotherRunError, storageError } from "./errors.ts";
+import { type Lock, LockHeldError, takeLock } from "./lock.ts";
+
+/** Root of all state that was given no other place. */
+export function glossaHome(environment: Readonly<Record<string, string | undefined>> = process.env): string {
+  return environment.GLOSSA_HOME || join(homedir(), ".glossa");
+}
+
+/** Where a peer of this name keeps its state of this run: a run of its own never meets another's files. */
+export function defaultStateDirectory(home: string, runId: string, name: string): string {
+  return join(home, runId.slice(0, 12), name);
+}
+
+export class StateDirectory {
+  readonly path: string;
+  readonly #lock: Lock;
+
+  private constructor(path: string, lock: Lock) {
+    this.path = path;
+    this.#lock = lock;
+  }
+
+  /**
+   * Creates the directory where needed (for this user's eyes only: it holds text, keys and embeddings), locks it and
+   * clears what interrupted writes have left.
+   * @throws {StateInUseError} {StateNotWritableError} {DiskFullError} {StateCorruptError}
+   */
+  static async open(directory: string): Promise<StateDirectory> {
+    const path = resolve(directory);
+    try {
+      await mkdir(path, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw storageError(error, path);
+    }
+    const lock = await takeLock(join(path, "lock")).catch((error: unknown) => {
+      throw error instanceof LockHeldError ? new StateInUseError(path, error.holder, hostname()) : error;
+    });
+    for (const name of (await readdir(path)).filter(isLeftover)) await rm(join(path, name), { force: true });
+    return new StateDirectory(path, lock);
+  }
+
+  get identityKeyPath(): string {
+    return join(this.path, "identity.key");
+  }
+
+  get tokenizerPath(): string {
+    return join(this.path, "tokenizer.json");
+  }
+
+  get trainerCheckpointPath(): string {
+    return join(this.path, "trainer.checkpoint");
+  }
+
+  get tokenCacheDirectory(): string {
+    return join(this.path, "tokens");
+  }
+
+  get controlPath(): string {
+    return join(this.path, "control.json");
+  }
+
+  /**
+   * Ties the directory to a run for good; a directory that is tied already must be tied to the same one.
+   * @throws {StateOfAnotherRunError}
+   */
+  async bindToRun(runId: string, manifest: string): Promise<void> {
+    const path = join(this.path, "run.json");
+    const bound = await readJson<{ runId?: unknown }>(path);
+    if (bound === undefined) await writeJsonAtomic(path, { runId, manifest });
+    else if (bound.runId !== runId) throw new StateOfAnotherRunError(this.path, String(bound.runId), runId);
+  }
+
+  /** The manifest text given to `bindToRun`: a resuming peer needs no one to tell it the run's terms. */
+  async boundManifest(): Promise<{ runId: string; manifest: string } | undefined> {
+    return readJson(join(this.path, "run.json"));
+  }
+
+  /** The libp2p private key, made by `create` at the first start and kept since, readable by this user alone. */
+  async identityKey(create: () => Promise<Uint8Array>): Promise<Uint8Array> {
+    const kept = await readIfPresent(this.identityKeyPath);
+    if (kept !== undefined) return kept;
+    const key = await create();
+    await writeAtomic(this.identityKeyPath, key, { mode: 0o600 });
+    return key;
+  }
+
+  /** Addresses that were good when last seen. A lost or damaged cache costs a visit to the bootstrap, nothing else. */
+  async knownAddresses(): Promise<readonly string[]> {
+    const cached = await readJson<unknown>(join(this.path, "peers.json")).catch(() => undefined);
+    return Array.isArray(cached) ? cached.filter((address) => typeof address === "string") : [];
+  }
+
+  async rememberAddresses(addresses: readonly string[]): Promise<void> {
+    await writeJsonAtomic(join(this.path, "peers.json"), addresses, { durable: false });
+  }
+
+  /** Gives the lock back. Nothing may be written after it. */
+  async close(): Promise<void> {
+    await this.#lock.release();
+  }
+}
+
+/** Parsed content, `undefined` where there is no file. @throws {StateCorruptError} */
+export async function readJson<Value>(path: string): Promise<Value | undefined> {
+  const bytes = await readIfPresent(path);
+  if (bytes === undefined) return undefined;
+  try {
+    return JSON.parse(Buffer.from(bytes).toString("utf8")) as Value;
+  } catch (error) {
+    throw new StateCorruptError(path, "it holds no JSON", { cause: error });
+  }
+}
