@@ -1,0 +1,20 @@
+// The commands there are, in the order the help lists them. Each one is loaded only when it is asked for.
+import type { Command } from "./command.ts";
+
+export interface CommandEntry {
+  readonly name: string;
+  readonly load: () => Promise<Command>;
+}
+
+/** A command's `run` takes its own settings; the table holds them all, so the parameter is erased here and only here. */
+// biome-ignore lint/suspicious/noExplicitAny: erased on purpose, see above.
+const entry = (name: string, load: () => Promise<Command<any>>): CommandEntry => ({ name, load });
+
+export const COMMANDS: readonly CommandEntry[] = [
+  entry("demo", async () => (await import("./demo.ts")).demoCommand),
+  entry("bootstrap", async () => (await import("./bootstrap.ts")).bootstrapCommand),
+  entry("init", async () => (await import("./init.ts")).initCommand),
+  entry("peer", async () => (await import("./peer.ts")).peerCommand),
+  entry("stats", async () => (await import("./stats.ts")).statsCommand),
+  entry("version", async () => (await import("./version.ts")).versionCommand),
+];
