@@ -62,7 +62,7 @@ export const runConfigSchema = z
     name: z
       .string()
       .regex(
-        /^[\p{L}\p{N}][\p{L}\p{N} ._-]{0,63}$/u,
+        /^[\p{L}\p{N}][\p{L}\p{M}\p{N} ._-]{0,63}$/u,
         "1 to 64 letters, digits, spaces, dots, dashes, underscores",
       )
       .default("glossa")

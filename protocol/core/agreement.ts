@@ -1,0 +1,115 @@
+// Do the closed bodies agree, and if not, whose counts? The rule: the plurality of those who can be compared at the
+// newest closed round that a majority has announced; a tie goes to the lower root. Everyone applies it to what they
+// see, so that two peers that see the same presences never swap bodies.
+import { isVoting, type Member, type Members } from "./membership.ts";
+import type { RoundState } from "./round-state.ts";
+import type { BodyRoot, PeerId } from "./types.ts";
+
+export type Verdict =
+  /** Nobody to compare with, or too few have spoken. */
+  | { readonly outcome: "undecided" }
+  /** This peer's closed body at the start of `closedRound` is the plurality's. */
+  | { readonly outcome: "agreed"; readonly closedRound: number }
+  | {
+      readonly outcome: "outvoted";
+      readonly closedRound: number;
+      readonly root: BodyRoot;
+      readonly donors: readonly PeerId[];
+    };
+
+export const votingMembers = (members: Members, nowMs: number): Member[] =>
+  [...members.values()].filter((member) => isVoting(member, nowMs));
+
+export function closedBodyVerdict(state: RoundState, nowMs: number): Verdict {
+  const voters = votingMembers(state.members, nowMs);
+  const majority = Math.floor((voters.length + 1) / 2) + 1;
+  const newestFirst = [...state.closedRoots].sort(([a], [b]) => b - a);
+  for (const [closedRound, own] of newestFirst) {
+    const ballots = voters.flatMap((voter) => {
+      const root = voter.closedRoots.get(closedRound);
+      return root === undefined ? [] : [{ root, peer: voter.presence.author }];
+    });
+    if (ballots.length === 0 || ballots.length + 1 < majority) continue;
+    const votes = tally([own, ...ballots.map(({ root }) => root)]);
+    const most = Math.max(...votes.values());
+    const leaders = [...votes].filter(([, count]) => count === most).map(([root]) => root);
+    // With voters still to come a tie is no reason to give up a body yet.
+    if (leaders.length > 1 && ballots.length < voters.length && leaders.includes(own)) {
+      return { outcome: "undecided" };
+    }
+    const winner = leaders.reduce((lowest, root) => (root < lowest ? root : lowest));
+    if (winner === own) return { outcome: "agreed", closedRound };
+    const donors = ballots.filter(({ root }) => root === winner).map(({ peer }) => peer);
+    return { outcome: "outvoted", closedRound, root: winner, donors };
+  }
+  return { outcome: "undecided" };
+}
+
+/** Where the others stand: their updates can be used here (`near`), or their open rounds and ours do not meet. */
+export interface Distances {
+  readonly near: readonly Member[];
+  /** Their first open round is past the round here. */
+  readonly ahead: readonly Member[];
+  /** The first open round here is past theirs. */
+  readonly lagging: readonly Member[];
+}
+
+export function distances(state: RoundState, nowMs: number): Distances {
+  const near: Member[] = [];
+  const ahead: Member[] = [];
+  const lagging: Member[] = [];
+  for (const member of votingMembers(state.members, nowMs)) {
+    if (member.presence.closedRound > state.round) ahead.push(member);
+    else if (member.presence.round < state.roots.closedRound) lagging.push(member);
+    else near.push(member);
+  }
+  return { near, ahead, lagging };
+}
+
+/**
+ * The camp to move to, or undefined to stay: forward when at least as many are ahead as are not (this peer counted),
+ * back when more lag than do not. The two conditions exclude each other, so that camps never swap places; a single
+ * fast or lying peer cannot pull a majority away.
+ */
+export function campToJoin(state: RoundState, nowMs: number): readonly Member[] | undefined {
+  const { near, ahead, lagging } = distances(state, nowMs);
+  if (ahead.length > 0 && ahead.length >= 1 + near.length + lagging.length) return ahead;
+  if (lagging.length > 1 + near.length + ahead.length) return lagging;
+  return undefined;
+}
+
+/** Donors of a camp, best first: those with its most common closed body, the newest body first, then by peer id. */
+export function donorsOf(camp: readonly Member[]): PeerId[] {
+  const name = ({ presence }: Member) => `${presence.closedRound}/${presence.closedRoot}`;
+  const votes = tally(camp.map(name));
+  return [...camp]
+    .sort(
+      (a, b) =>
+        votes.get(name(b))! - votes.get(name(a))! ||
+        b.presence.closedRound - a.presence.closedRound ||
+        (a.presence.author < b.presence.author ? -1 : 1),
+    )
+    .map(({ presence }) => presence.author);
+}
+
+/** The plurality's closed root by round among `members`: what a snapshot must not contradict. */
+export function pluralityRoots(members: readonly Member[]): ReadonlyMap<number, BodyRoot> {
+  const byRound = new Map<number, BodyRoot[]>();
+  for (const { closedRoots } of members) {
+    for (const [round, root] of closedRoots) byRound.set(round, [...(byRound.get(round) ?? []), root]);
+  }
+  return new Map([...byRound].map(([round, roots]) => [round, mostCommon(roots)]));
+}
+
+function mostCommon(roots: readonly BodyRoot[]): BodyRoot {
+  const votes = tally(roots);
+  return [...votes].reduce((best, next) =>
+    next[1] > best[1] || (next[1] === best[1] && next[0] < best[0]) ? next : best,
+  )[0];
+}
+
+function tally(names: readonly string[]): Map<string, number> {
+  const votes = new Map<string, number>();
+  for (const name of names) votes.set(name, (votes.get(name) ?? 0) + 1);
+  return votes;
+}

@@ -1,0 +1,300 @@
+#!/usr/bin/env python3
+"""Writes vectors.json: SPEC.md implemented a second time, in plain Python, to check the first against.
+
+Uses the standard library only. Run it from anywhere: python3 make.py > vectors.json
+"""
+import hashlib
+import json
+import struct
+from math import floor
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def f32(value: float) -> float:
+    return struct.unpack("<f", struct.pack("<f", value))[0]
+
+
+def floats(values) -> bytes:
+    return struct.pack(f"<{len(values)}f", *values)
+
+
+# -- canonical JSON (RFC 8785) -------------------------------------------------------------------------------------
+
+
+def number(value) -> str:
+    """A number as ECMAScript writes it: the shortest digits that read back, exponents only beyond 1e21 and 1e-7."""
+    if value == 0:
+        return "0"
+    if value < 0:
+        return "-" + number(-value)
+    text = repr(float(value))
+    mantissa, _, exponent = text.partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    fraction = "" if fraction == "0" else fraction
+    digits = (whole + fraction).lstrip("0")
+    point = int(exponent or 0) + len(whole) - (len(whole + fraction) - len(digits))
+    digits = digits.rstrip("0")
+    count = len(digits)
+    if count <= point <= 21:
+        return digits + "0" * (point - count)
+    if 0 < point <= 21:
+        return digits[:point] + "." + digits[point:]
+    if -6 < point <= 0:
+        return "0." + "0" * -point + digits
+    power = point - 1
+    head = digits[0] + ("." + digits[1:] if count > 1 else "")
+    return f"{head}e{'+' if power > 0 else '-'}{abs(power)}"
+
+
+def canonical(value) -> str:
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, (int, float)):
+        return number(value)
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list):
+        return "[" + ",".join(canonical(item) for item in value) + "]"
+    keys = sorted(value, key=lambda key: key.encode("utf-16-be"))
+    return "{" + ",".join(f"{canonical(key)}:{canonical(value[key])}" for key in keys) + "}"
+
+
+# -- layout, payloads, grid ----------------------------------------------------------------------------------------
+
+GRID = 2**30
+BLOCK = 256
+
+
+def size(tensor) -> int:
+    count = 1
+    for axis in tensor["shape"]:
+        count *= axis
+    return count
+
+
+def layout_digest(layout) -> bytes:
+    return sha256(b"glossa/layout/1\n" + canonical(layout).encode())
+
+
+def header(codec, parameter, layout) -> bytes:
+    total = sum(map(size, layout))
+    return b"GLSU" + struct.pack("<BBH8sII", 1, codec, parameter, layout_digest(layout)[:8], len(layout), total)
+
+
+def to_grid(value: float) -> int:
+    """Nearest integer, a half upwards. value * 2^30 is exact, and so is floor of it plus a half for these values."""
+    scaled = value * GRID
+    down = floor(scaled)
+    return down + 1 if scaled - down >= 0.5 else down
+
+
+def encode_float32(values, layout) -> bytes:
+    return header(0, 0, layout) + floats(values)
+
+
+def decode_float32(payload, layout):
+    return [to_grid(value) for value in struct.unpack(f"<{sum(map(size, layout))}f", payload[24:])]
+
+
+def encode_int8(values, layout) -> bytes:
+    vectors, scales, codes, at = [], [], [], 0
+    for tensor in layout:
+        own = values[at : at + size(tensor)]
+        at += size(tensor)
+        if len(tensor["shape"]) == 1:
+            vectors += own
+            continue
+        for start in range(0, len(own), BLOCK):
+            block = own[start : start + BLOCK]
+            scale = f32(max(map(abs, block)) / 127)
+            scales.append(scale)
+            codes += [0 if scale == 0 else floor(value / scale + 0.5) for value in block]
+    return header(1, BLOCK, layout) + floats(vectors) + floats(scales) + struct.pack(f"<{len(codes)}b", *codes)
+
+
+def decode_int8(payload, layout):
+    count = sum(size(t) for t in layout if len(t["shape"]) == 1)
+    blocks = sum(-(-size(t) // BLOCK) for t in layout if len(t["shape"]) > 1)
+    vectors = iter(struct.unpack_from(f"<{count}f", payload, 24))
+    scales = iter(struct.unpack_from(f"<{blocks}f", payload, 24 + 4 * count))
+    codes = iter(struct.unpack(f"<{sum(map(size, layout)) - count}b", payload[24 + 4 * (count + blocks) :]))
+    grid = []
+    for tensor in layout:
+        for index in range(size(tensor)):
+            if len(tensor["shape"]) == 1:
+                grid.append(to_grid(next(vectors)))
+                continue
+            if index % BLOCK == 0:
+                scale = next(scales)
+            grid.append(to_grid(next(codes) * scale))
+    return grid
+
+
+# -- averaging, roots, sets, ids -----------------------------------------------------------------------------------
+
+
+def average(body, updates):
+    """updates: (grid, weight) of one round. All integers; one division and one rounding to float32 per value."""
+    total = sum(weight for _, weight in updates)
+    if total == 0:
+        return body
+    result = []
+    for index, value in enumerate(body):
+        numerator = sum(weight * grid[index] for grid, weight in updates)
+        quotient = numerator / total
+        down = floor(quotient)
+        mean = down + 1 if quotient - down >= 0.5 else down
+        result.append(f32(value - mean / GRID))
+    return result
+
+
+def tile_ids(body: bytes):
+    return [sha256(body[at : at + 262144]) for at in range(0, len(body), 262144)]
+
+
+def root(body: bytes) -> bytes:
+    level = [sha256(b"\0" + tile) for tile in tile_ids(body)]
+    while len(level) > 1:
+        pairs = [level[at : at + 2] for at in range(0, len(level), 2)]
+        level = [sha256(b"\1" + pair[0] + pair[1]) if len(pair) == 2 else pair[0] for pair in pairs]
+    return level[0]
+
+
+def set_digest(ids, first) -> bytes:
+    kept = sorted({(i["round"], i["author"], i["payload"]) for i in ids if i["round"] >= first})
+    return sha256(("glossa/update-set/1\n" + "".join("/".join(map(str, key)) + "\n" for key in kept)).encode())
+
+
+ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+
+
+def base58(data: bytes) -> str:
+    value, text = int.from_bytes(data, "big"), ""
+    while value:
+        value, digit = divmod(value, 58)
+        text = ALPHABET[digit] + text
+    return "1" * (len(data) - len(data.lstrip(b"\0"))) + text
+
+
+def invite(run_id: str, addresses) -> str:
+    content = bytes.fromhex(run_id) + bytes([len(addresses)])
+    for address in addresses:
+        content += struct.pack("<H", len(address.encode())) + address.encode()
+    return "glossa1" + base58(content + sha256(b"glossa1" + content)[:4])
+
+
+# -- the vectors ---------------------------------------------------------------------------------------------------
+
+
+def pseudo_random(seed: int, count: int, amplitude: float):
+    """Values of a linear congruential generator in ±amplitude, exact in float32 where amplitude is a power of two."""
+    values = []
+    for _ in range(count):
+        seed = (1664525 * seed + 1013904223) % 2**32
+        values.append(((seed >> 9) / 2**22 - 1) * amplitude)
+    return values
+
+
+LAYOUT = [
+    {"name": "blocks.0.norm_1.weight", "shape": [3]},
+    {"name": "blocks.0.attn.Wqkv.weight", "shape": [15, 20]},
+    {"name": "blocks.0.ffn.up_proj.weight", "shape": [2, 5]},
+]
+TOTAL = sum(map(size, LAYOUT))
+
+CONFIG = {
+    "name": "drei Zungen für हिन्दी",
+    "seed": 7,
+    "model": {"blocks": 4, "width": 128, "heads": 4, "sequenceLength": 128},
+    "training": {
+        "batchSize": 16,
+        "localSteps": 25,
+        "rounds": 12,
+        "warmupSteps": 20,
+        "learningRate": 0.0006,
+        "finalLearningRateRatio": 0.1,
+        "beta1": 0.9,
+        "beta2": 0.95,
+        "epsilon": 1e-8,
+        "weightDecay": 0,
+        "gradientClip": 1,
+        "momentsAcrossRounds": "keep",
+        "embeddingWarmupSteps": 20,
+    },
+    "averaging": {
+        "codec": "int8",
+        "errorFeedbackDecay": 1,
+        "weighting": "tokens",
+        "openRounds": 2,
+        "minimumPeers": 1,
+        "quorum": 0.5,
+        "maxRoundMs": 600000,
+    },
+}
+
+
+def payload_vectors():
+    values = pseudo_random(1, TOTAL, 2**-8)
+    vectors = {}
+    for name, encode, decode in (("float32", encode_float32, decode_float32), ("int8", encode_int8, decode_int8)):
+        payload = encode(values, LAYOUT)
+        grid = decode(payload, LAYOUT)
+        vectors[name] = {"payload": payload.hex(), "grid": grid}
+    return {"values": floats(values).hex(), **vectors}
+
+
+def averaging_vectors():
+    body = [f32(value) for value in pseudo_random(2, TOTAL, 2**-4)]
+    updates, bodies = [], [floats(body).hex()]
+    rounds = {0: [], 1: [], 3: []}
+    for seed, (number_of_round, author, weight) in enumerate(
+        [(0, "alice", 256), (0, "bob", 1), (0, "carol", 2047), (1, "bob", 13), (3, "alice", 7), (3, "carol", 300)]
+    ):
+        payload = encode_int8(pseudo_random(100 + seed, TOTAL, 2.0 ** -(4 + seed)), LAYOUT)
+        rounds[number_of_round].append((decode_int8(payload, LAYOUT), weight))
+        updates.append({"round": number_of_round, "author": author, "weight": weight, "payload": payload.hex()})
+    for at in range(4):
+        body = average(body, rounds.get(at, []))
+        bodies.append(floats(body).hex())
+    return {"updates": updates, "bodies": bodies, "roots": [root(bytes.fromhex(b)).hex() for b in bodies]}
+
+
+def merkle_vectors():
+    vectors = []
+    for count in (1, 65536, 65537, 200000):
+        body = floats(pseudo_random(count, count, 0.25))
+        vectors.append({"values": count, "tiles": [t.hex() for t in tile_ids(body)], "root": root(body).hex()})
+    return {"amplitude": 0.25, "bodies": vectors}
+
+
+def update_set_vectors():
+    ids = [
+        {"round": number_of_round, "author": author, "payload": sha256(f"{number_of_round}{author}".encode()).hex()}
+        for number_of_round, author in [(10, "bob"), (9, "bob"), (2, "carol"), (10, "alice"), (10, "Zoe")]
+    ]
+    return {"ids": ids, "digests": {str(first): set_digest(ids, first).hex() for first in (0, 9, 10, 11)}}
+
+
+def main():
+    manifest = canonical({"version": 1, "config": CONFIG, "layout": LAYOUT})
+    run_id = sha256(manifest.encode()).hex()
+    addresses = ["/ip4/192.0.2.7/tcp/4001/p2p/12D3KooWExample", "/dns4/example.org/tcp/4001"]
+    numbers = [0, -0.0, 1, -1.5, 1e21, 123456789012345680000, 1e-6, 1e-7, 5e-324, 0.1, 0.0006, 1e-8, 1.7976931348623157e308]
+    vectors = {
+        "canonicalNumbers": [number(value) for value in numbers],
+        "layout": {"tensors": LAYOUT, "digest": layout_digest(LAYOUT).hex()},
+        "payloads": payload_vectors(),
+        "averaging": averaging_vectors(),
+        "merkle": merkle_vectors(),
+        "updateSet": update_set_vectors(),
+        "manifest": {"text": manifest, "runId": run_id},
+        "invite": {"runId": run_id, "addresses": addresses, "text": invite(run_id, addresses)},
+        "emptyInvite": {"runId": "00" * 32, "addresses": [], "text": invite("00" * 32, [])},
+    }
+    print(json.dumps(vectors, ensure_ascii=False, indent=2))
+
+
+main()

@@ -1,0 +1,119 @@
+// Who is there: presences by receive time, and who counts for what. No peer's clock is ever trusted.
+import type { BodyRoot, PeerId, Phase, Presence } from "./types.ts";
+
+export interface Member {
+  readonly presence: Presence;
+  readonly seenMs: number;
+  /** Said goodbye, or was silent too long and has been noted as gone. */
+  readonly left: boolean;
+  /** Closed roots by round that this peer has announced, the newest few. */
+  readonly closedRoots: ReadonlyMap<number, BodyRoot>;
+  /** Could not give the body it claimed: until then it is neither believed to be ahead nor asked. */
+  readonly distrustedUntilMs: number;
+  readonly distrusts: number;
+}
+
+export type Members = ReadonlyMap<PeerId, Member>;
+
+/** Five presences may be lost in a row before a peer counts as gone. */
+export const ACTIVE_MS = 10_000;
+/** A vote looks back at most this many rounds. */
+export const KEPT_CLOSED_ROOTS = 8;
+/** Identities are free: beyond this many, unknown ones are not remembered while all known ones are active. */
+const MAX_MEMBERS = 10_000;
+/** First distrust; doubles each time up to 32 minutes. */
+const DISTRUST_MS = 30_000;
+const MAX_DISTRUST_DOUBLINGS = 6;
+
+/** Peers that hold a body of their own and move through rounds: they are waited for, and they vote. */
+const PARTICIPATING: ReadonlySet<Phase> = new Set<Phase>(["training", "collecting"]);
+const VOTING: ReadonlySet<Phase> = new Set<Phase>(["training", "collecting", "settling"]);
+
+export const isActive = (member: Member, nowMs: number): boolean =>
+  !member.left && nowMs - member.seenMs < ACTIVE_MS;
+
+export const isParticipating = (member: Member, nowMs: number): boolean =>
+  isActive(member, nowMs) && PARTICIPATING.has(member.presence.phase);
+
+export const isVoting = (member: Member, nowMs: number): boolean =>
+  isActive(member, nowMs) && VOTING.has(member.presence.phase) && member.distrustedUntilMs <= nowMs;
+
+/** The members after a presence; the same map where it is stale, repeated or beyond the bound. */
+export function withPresence(members: Members, presence: Presence, nowMs: number): Members {
+  const known = members.get(presence.author);
+  if (known !== undefined && presence.sequence <= known.presence.sequence) return members;
+  if (known === undefined && members.size >= MAX_MEMBERS && !canForget(members, nowMs)) return members;
+  const next = new Map(members);
+  if (known === undefined && members.size >= MAX_MEMBERS) next.delete(longestGone(members, nowMs)!);
+  return next.set(presence.author, {
+    presence,
+    seenMs: nowMs,
+    left: presence.leaving,
+    closedRoots: withClosedRoot(known?.closedRoots, presence.closedRound, presence.closedRoot),
+    distrustedUntilMs: known?.distrustedUntilMs ?? 0,
+    distrusts: known?.distrusts ?? 0,
+  });
+}
+
+/** Keeps the newest rounds. A body that went back to an earlier round forgets the later ones. */
+export function withClosedRoot(
+  roots: ReadonlyMap<number, BodyRoot> | undefined,
+  round: number,
+  root: BodyRoot,
+): ReadonlyMap<number, BodyRoot> {
+  const kept = [...(roots ?? [])].filter(([known]) => known < round && known > round - KEPT_CLOSED_ROOTS);
+  return new Map([...kept, [round, root]]);
+}
+
+export function distrust(members: Members, peer: PeerId, nowMs: number): Members {
+  const member = members.get(peer);
+  if (member === undefined) return members;
+  const doublings = Math.min(member.distrusts, MAX_DISTRUST_DOUBLINGS);
+  return new Map(members).set(peer, {
+    ...member,
+    distrusts: member.distrusts + 1,
+    distrustedUntilMs: nowMs + DISTRUST_MS * 2 ** doublings,
+  });
+}
+
+export const active = (members: Members, nowMs: number): Member[] =>
+  [...members.values()].filter((member) => isActive(member, nowMs));
+
+/**
+ * Whose updates round `round` waits for: participating peers that have not passed it and whose own round is still
+ * open here. At round 0 also those that are about to start. Peers that sync or warm up join when they are ready.
+ */
+export function expectedAuthors(
+  members: Members,
+  round: number,
+  closedRound: number,
+  nowMs: number,
+): PeerId[] {
+  return [...members.values()]
+    .filter((member) => {
+      const { presence } = member;
+      if (presence.round > round || presence.round < closedRound) return false;
+      const starts = round === 0 && presence.phase === "waiting" && isActive(member, nowMs);
+      return starts || isParticipating(member, nowMs);
+    })
+    .map(({ presence }) => presence.author);
+}
+
+/** Updates that a deadline needs, this peer's own included. */
+export function quorumOf(members: Members, closedRound: number, quorum: number, nowMs: number): number {
+  let participating = 1;
+  for (const member of members.values()) {
+    if (isParticipating(member, nowMs) && member.presence.round >= closedRound) participating++;
+  }
+  return Math.max(1, Math.ceil(quorum * participating));
+}
+
+const canForget = (members: Members, nowMs: number): boolean => longestGone(members, nowMs) !== undefined;
+
+function longestGone(members: Members, nowMs: number): PeerId | undefined {
+  let oldest: Member | undefined;
+  for (const member of members.values()) {
+    if (!isActive(member, nowMs) && (oldest === undefined || member.seenMs < oldest.seenMs)) oldest = member;
+  }
+  return oldest?.presence.author;
+}

@@ -1,0 +1,114 @@
+import { describe, expect, it } from "vitest";
+import { z } from "zod";
+import { RunConfigError } from "../errors.ts";
+import { presetNames, presets } from "./presets.ts";
+import { parseRunConfig, runConfigSchema, tokensPerRound, totalSteps, updateWeight } from "./run-config.ts";
+
+describe("a run configuration", () => {
+  it("is complete from nothing, with the paper's optimizer", () => {
+    const config = parseRunConfig({});
+    expect(config.training).toMatchObject({
+      beta1: 0.9,
+      beta2: 0.95,
+      epsilon: 1e-8,
+      weightDecay: 0,
+      gradientClip: 1,
+      finalLearningRateRatio: 0.1,
+    });
+    expect(parseRunConfig(config)).toEqual(config);
+  });
+
+  it("describes every field, so that help and documentation need no second list", () => {
+    const undescribed: string[] = [];
+    const walk = (schema: z.core.JSONSchema.BaseSchema, path: string): void => {
+      for (const [name, field] of Object.entries(schema.properties ?? {})) {
+        const inner = field as z.core.JSONSchema.BaseSchema;
+        if (inner.properties !== undefined) walk(inner, `${path}${name}.`);
+        else if (!inner.description) undescribed.push(`${path}${name}`);
+      }
+    };
+    walk(z.toJSONSchema(runConfigSchema, { io: "input" }), "");
+    expect(undescribed).toEqual([]);
+  });
+
+  it.each([
+    ["an unknown field", { model: { layers: 3 } }, "model"],
+    ["an unknown section", { optimiser: {} }, "(whole)"],
+    ["a width that heads do not divide", { model: { width: 100, heads: 3 } }, "model.width"],
+    [
+      "a warm-up longer than the run",
+      { training: { rounds: 1, localSteps: 5, warmupSteps: 6 } },
+      "training.warmupSteps",
+    ],
+    ["half a block", { model: { blocks: 1.5 } }, "model.blocks"],
+    ["no steps in a round", { training: { localSteps: 0 } }, "training.localSteps"],
+    ["an infinite rate", { training: { learningRate: Number.POSITIVE_INFINITY } }, "training.learningRate"],
+    ["a codec nobody has", { averaging: { codec: "zip" } }, "averaging.codec"],
+    ["a quorum above one", { averaging: { quorum: 1.1 } }, "averaging.quorum"],
+    ["a seed beyond 32 bits", { seed: 2 ** 32 }, "seed"],
+    ["a name with control characters", { name: "a\u001b[31m" }, "name"],
+    ["text for a number", { seed: "1" }, "seed"],
+    ["nothing at all", null, "(whole)"],
+  ])("refuses %s and names the field", (_, input, field) => {
+    let thrown: unknown;
+    try {
+      parseRunConfig(input);
+    } catch (error) {
+      thrown = error;
+    }
+    expect(thrown).toBeInstanceOf(RunConfigError);
+    expect((thrown as RunConfigError).problems.map((problem) => problem.field)).toContain(field);
+    expect((thrown as RunConfigError).message).toContain(field);
+  });
+
+  it("lists all problems at once", () => {
+    expect(() => parseRunConfig({ seed: -1, averaging: { quorum: 2 } })).toThrow(/seed.*quorum/);
+  });
+});
+
+describe("presets", () => {
+  it.each(presetNames)("%s is a valid configuration", (name) => {
+    expect(() => parseRunConfig(presets[name].config)).not.toThrow();
+  });
+
+  it.each([
+    ["12-block", 12, 768, 6e-4, 5000],
+    ["24-block", 24, 1024, 3e-4, 13500],
+    ["24-block-1b", 24, 2048, 2e-4, 7000],
+  ] as const)(
+    "%s is the paper's size, rate and number of steps",
+    (name, blocks, width, learningRate, steps) => {
+      const config = parseRunConfig(presets[name].config);
+      expect(config.model).toMatchObject({ blocks, width, sequenceLength: 2048 });
+      expect(config.training).toMatchObject({ localSteps: 500, learningRate });
+      expect(totalSteps(config)).toBe(steps);
+    },
+  );
+});
+
+describe("an update's weight", () => {
+  const tokens = parseRunConfig({ averaging: { weighting: "tokens" } });
+  const full = tokensPerRound(tokens);
+
+  it("is one for everybody by default", () => {
+    const uniform = parseRunConfig({});
+    expect([0, 1, full, full * 1000].map((count) => updateWeight(uniform, count))).toEqual([1, 1, 1, 1]);
+  });
+
+  it("is 256 for a full round and follows the tokens in whole steps", () => {
+    expect(full).toBe(16 * 128 * 25);
+    expect([full, full / 2, full * 2, full / 256].map((count) => updateWeight(tokens, count))).toEqual([
+      256, 128, 512, 1,
+    ]);
+  });
+
+  it.each([
+    [0, 1],
+    [-5, 1],
+    [Number.NaN, 1],
+    [Number.MAX_SAFE_INTEGER, 2047],
+    [Number.POSITIVE_INFINITY, 2047],
+  ])("stays within 1 and 2,047 when a peer announces %s tokens", (count, weight) => {
+    expect(updateWeight(tokens, count)).toBe(weight);
+  });
+});

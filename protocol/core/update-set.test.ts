@@ -1,0 +1,131 @@
+import { createHash } from "node:crypto";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { vectors } from "./golden/vectors.ts";
+import { MAX_UPDATES_PER_ROUND } from "./grid.ts";
+import { type Hash, hexSha256, utf8 } from "./hash.ts";
+import { admitUpdate, type UpdateId, updateKey, updateSetDifference, updateSetDigest } from "./update-set.ts";
+
+const sha256: Hash = (bytes) => createHash("sha256").update(bytes).digest();
+const id = (round: number, author: string, payload: number): UpdateId => ({
+  round,
+  author,
+  payload: hexSha256(utf8(`${payload}`), sha256),
+});
+const ids = fc.uniqueArray(
+  fc.tuple(fc.nat(12), fc.constantFrom("Alice", "bob", "carol", "dave"), fc.nat(3)),
+  { maxLength: 20, selector: (parts) => parts.join("/") },
+);
+
+describe("the digest of an update set", () => {
+  it.each(Object.entries(vectors.updateSet.digests))(
+    "is that of an independent implementation from round %s",
+    (from, digest) => {
+      expect(updateSetDigest(vectors.updateSet.ids, Number(from), sha256)).toBe(digest);
+    },
+  );
+
+  it("depends neither on order nor on repeats", () => {
+    fc.assert(
+      fc.property(
+        ids.chain((parts) =>
+          fc.tuple(
+            fc.constant(parts),
+            fc.shuffledSubarray([...parts, ...parts], { minLength: parts.length * 2 }),
+          ),
+        ),
+        ([parts, shuffled]) => {
+          const all = parts.map((part) => id(...part));
+          const mixed = shuffled.map((part) => id(...part));
+          expect(updateSetDigest(mixed, 0, sha256)).toBe(updateSetDigest(all, 0, sha256));
+        },
+      ),
+    );
+  });
+
+  it("sees rounds from the given one on, and changes with any of them", () => {
+    const all = [id(9, "bob", 1), id(10, "bob", 2), id(11, "bob", 3)];
+    const digest = updateSetDigest(all, 10, sha256);
+    expect(updateSetDigest(all.slice(1), 10, sha256)).toBe(digest);
+    expect(updateSetDigest(all.slice(0, 2), 10, sha256)).not.toBe(digest);
+    expect(updateSetDigest([all[1]!, id(11, "bob", 4)], 10, sha256)).not.toBe(digest);
+  });
+});
+
+describe("the difference of two update sets", () => {
+  it("says what each side lacks: exchanging it makes both equal", () => {
+    fc.assert(
+      fc.property(ids, ids, (left, right) => {
+        const own = left.map((part) => id(...part));
+        const theirs = right.map((part) => id(...part));
+        const { missing, extra } = updateSetDifference(own, theirs);
+        const ours = updateSetDigest([...own, ...missing], 0, sha256);
+        expect(updateSetDigest([...theirs, ...extra], 0, sha256)).toBe(ours);
+        const ownKeys = new Set(own.map(updateKey));
+        expect(missing.every((item) => !ownKeys.has(updateKey(item)))).toBe(true);
+      }),
+    );
+  });
+
+  it("lists older rounds first, numerically", () => {
+    const theirs = [id(10, "bob", 1), id(9, "carol", 1), id(9, "bob", 1)];
+    const { missing } = updateSetDifference([], theirs);
+    expect(missing.map(({ round, author }) => [round, author])).toEqual([
+      [9, "bob"],
+      [9, "carol"],
+      [10, "bob"],
+    ]);
+  });
+});
+
+describe("admitting updates to a round", () => {
+  /** Plays a sequence and returns the counted set. */
+  function count(sequence: readonly UpdateId[]): Map<string, UpdateId> {
+    const counted = new Map<string, UpdateId>();
+    for (const candidate of sequence) {
+      const admission = admitUpdate(candidate, counted.values());
+      if (admission.outcome !== "counts") continue;
+      if (admission.replaces !== undefined) counted.delete(updateKey(admission.replaces));
+      counted.set(updateKey(candidate), candidate);
+    }
+    return counted;
+  }
+
+  it("lets the lowest payload id of an author count, and reports the other as equivocation", () => {
+    const [low, high] = [id(3, "bob", 1), id(3, "bob", 2)].sort((a, b) =>
+      a.payload < b.payload ? -1 : 1,
+    ) as [UpdateId, UpdateId];
+    expect(admitUpdate(low, [])).toEqual({ outcome: "counts" });
+    expect(admitUpdate(low, [low])).toEqual({ outcome: "known" });
+    expect(admitUpdate(low, [high])).toEqual({ outcome: "counts", replaces: high, equivocation: high });
+    expect(admitUpdate(high, [low])).toEqual({ outcome: "loses", to: low, equivocation: low });
+    expect(admitUpdate(high, [id(3, "carol", 1)])).toEqual({ outcome: "counts" });
+  });
+
+  it("counts the same set in any order, however authors equivocate", () => {
+    const authors = fc.tuple(fc.constant(3), fc.constantFrom("a", "b", "c", "d"), fc.nat(8));
+    fc.assert(
+      fc.property(
+        fc
+          .array(authors, { maxLength: 25 })
+          .chain((parts) =>
+            fc.tuple(fc.constant(parts), fc.shuffledSubarray(parts, { minLength: parts.length })),
+          ),
+        ([parts, shuffled]) => {
+          const keys = (all: typeof parts) => [...count(all.map((part) => id(...part))).keys()].sort();
+          expect(keys(shuffled)).toEqual(keys(parts));
+        },
+      ),
+    );
+  });
+
+  it("counts 1,024 updates at most, the same ones in any order", () => {
+    const many = Array.from({ length: MAX_UPDATES_PER_ROUND + 40 }, (_, at) =>
+      id(3, `author-${at % 1050}`, at),
+    );
+    const forward = count(many);
+    const backward = count([...many].reverse());
+    expect(forward.size).toBe(MAX_UPDATES_PER_ROUND);
+    expect([...backward.keys()].sort()).toEqual([...forward.keys()].sort());
+  });
+});
