@@ -1,0 +1,117 @@
+// What every operation becomes in ONNX. Most are one node; the rest say why not.
+import type { Op, OpAttributes, Value } from "../graph/ops.ts";
+import { MICROSOFT, type OnnxWriter } from "./writer.ts";
+
+export interface EmitterCall<O extends Op> {
+  readonly writer: OnnxWriter;
+  readonly attributes: OpAttributes[O];
+  readonly inputs: readonly Value[];
+  readonly inputNames: readonly string[];
+  readonly outputNames: readonly string[];
+}
+
+type Emitter<O extends Op> = (call: EmitterCall<O>) => void;
+
+export function emitNode<O extends Op>(op: O, call: EmitterCall<O>): void {
+  emitters[op](call);
+}
+
+/** An operation that is one ONNX node of the same meaning. */
+function same(type: string) {
+  return ({ writer, inputNames, outputNames }: EmitterCall<Op>) => writer.node(type, inputNames, outputNames);
+}
+
+const emitters: { readonly [O in Op]: Emitter<O> } = {
+  add: same("Add"),
+  sub: same("Sub"),
+  mul: same("Mul"),
+  div: same("Div"),
+  minimum: same("Min"),
+  neg: same("Neg"),
+  exp: same("Exp"),
+  log: same("Log"),
+  sqrt: same("Sqrt"),
+  erf: same("Erf"),
+  gelu: same("Gelu"),
+
+  // Gemm takes transposed sides and a factor, for matrices; onnxruntime's FusedMatMul does so for batches of them.
+  matMul({ writer, attributes: { transposeA, transposeB, alpha }, inputs, inputNames, outputNames }) {
+    const transA = { int: Number(transposeA) };
+    const transB = { int: Number(transposeB) };
+    if (inputs[0]!.shape.length === 2) {
+      writer.node("Gemm", inputNames, outputNames, {
+        attributes: { alpha: { float: alpha }, transA, transB },
+      });
+      return;
+    }
+    writer.node("FusedMatMul", inputNames, outputNames, {
+      domain: MICROSOFT,
+      attributes: { alpha: { float: alpha }, transA, transB },
+    });
+  },
+
+  reshape({ writer, attributes: { shape }, inputNames, outputNames }) {
+    writer.node("Reshape", [...inputNames, writer.int64(shape)], outputNames);
+  },
+  transpose({ writer, attributes: { permutation }, inputNames, outputNames }) {
+    writer.node("Transpose", inputNames, outputNames, { attributes: { perm: { ints: permutation } } });
+  },
+  broadcast({ writer, attributes: { shape }, inputNames, outputNames }) {
+    writer.node("Expand", [...inputNames, writer.int64(shape)], outputNames);
+  },
+  split({ writer, attributes: { axis, sizes }, inputNames, outputNames }) {
+    writer.node("Split", [...inputNames, writer.int64(sizes)], outputNames, {
+      attributes: { axis: { int: axis } },
+    });
+  },
+  concat({ writer, attributes: { axis }, inputNames, outputNames }) {
+    writer.node("Concat", inputNames, outputNames, { attributes: { axis: { int: axis } } });
+  },
+  reduceSum({ writer, attributes: { axes, keepDims }, inputNames, outputNames }) {
+    writer.node("ReduceSum", [...inputNames, writer.int64(axes)], outputNames, {
+      attributes: { keepdims: { int: Number(keepDims) } },
+    });
+  },
+  sumSquares({ writer, inputNames, outputNames }) {
+    writer.node("ReduceSumSquare", inputNames, outputNames, { attributes: { keepdims: { int: 0 } } });
+  },
+  softmax({ writer, inputNames, outputNames }) {
+    writer.node("Softmax", inputNames, outputNames, { attributes: { axis: { int: -1 } } });
+  },
+  layerNorm({ writer, attributes: { epsilon }, inputNames, outputNames }) {
+    writer.node("LayerNormalization", inputNames, outputNames, {
+      attributes: { axis: { int: -1 }, epsilon: { float: epsilon } },
+    });
+  },
+  gather: same("Gather"),
+  scatterAdd({ writer, inputs, inputNames, outputNames }) {
+    const [base, ids, rows] = inputNames as [string, string, string];
+    const wide = writer.intermediate("Cast", [ids], { attributes: { to: { int: 7 } } });
+    const indices = writer.intermediate("Reshape", [wide, writer.int64([inputs[1]!.shape[0]!, 1])]);
+    writer.node("ScatterND", [base, indices, rows], outputNames, {
+      attributes: { reduction: { string: "add" } },
+    });
+  },
+
+  // The softmax's own sum is not an output of Softmax, so log-sum-exp comes from the largest logit m and its probability:
+  // p = exp(m - logSumExp), thus logSumExp = m - ln p, where p >= 1/v cannot underflow.
+  linearCrossEntropy({ writer, inputs, inputNames, outputNames }) {
+    const [hidden, head, targets] = inputNames as [string, string, string];
+    const [nats, probabilities] = outputNames as [string, string];
+    const tokens = inputs[2]!.shape[0]!;
+    const logits = writer.intermediate("Gemm", [hidden, head], { attributes: { transB: { int: 1 } } });
+    writer.node("Softmax", [logits], [probabilities], { attributes: { axis: { int: -1 } } });
+    const rowMax = (of: string) =>
+      writer.intermediate("ReduceMax", [of, writer.int64([1])], { attributes: { keepdims: { int: 0 } } });
+    const logSumExp = writer.intermediate("Sub", [
+      rowMax(logits),
+      writer.intermediate("Log", [rowMax(probabilities)]),
+    ]);
+    const column = writer.intermediate("Reshape", [targets, writer.int64([tokens, 1])]);
+    const picked = writer.intermediate("GatherElements", [logits, column], {
+      attributes: { axis: { int: 1 } },
+    });
+    const target = writer.intermediate("Reshape", [picked, writer.int64([tokens])]);
+    writer.node("Sub", [logSumExp, target], [nats]);
+  },
+};

@@ -1,0 +1,26 @@
+// What emitters write into: ONNX nodes between named tensors. emit.ts makes the one that builds a ModelProto.
+
+/** Domain of onnxruntime's own operators. */
+export const MICROSOFT = "com.microsoft";
+
+/** Attribute of an ONNX node. Whole numbers are written `{ int }` and others `{ float }`: ONNX tells them apart. */
+export type OnnxAttribute =
+  | { int: number }
+  | { float: number }
+  | { ints: readonly number[] }
+  | { string: string };
+
+export interface OnnxNodeOptions {
+  readonly attributes?: Readonly<Record<string, OnnxAttribute>>;
+  readonly domain?: string;
+}
+
+/** What an emitter writes into: ONNX nodes between named tensors. */
+export interface OnnxWriter {
+  /** Appends a node; an input "" is an optional input left out. */
+  node(type: string, inputs: readonly string[], outputs: readonly string[], options?: OnnxNodeOptions): void;
+  /** As `node` with one intermediate output, whose name it returns. */
+  intermediate(type: string, inputs: readonly string[], options?: OnnxNodeOptions): string;
+  /** Name of an int64 vector; equal ones are shared. */
+  int64(values: readonly number[]): string;
+}

@@ -1,0 +1,91 @@
+// The only file that knows onnxruntime-node: sessions from ONNX bytes, tensors in and out, devices that are not there.
+// `run` blocks the calling thread for its whole length, so sessions belong in a worker.
+import { InferenceSession, Tensor } from "onnxruntime-node";
+import { DeviceUnavailableError } from "../errors.ts";
+import type { Shape } from "../graph/ops.ts";
+import type { Device } from "../types.ts";
+
+/** A tensor in host memory or on a device. */
+export type DeviceTensor = Tensor;
+
+export interface SessionOptions {
+  readonly device: Device;
+  /** Threads within one operation; the default is one per physical core. */
+  readonly threads?: number;
+  /** Outputs that stay on the device (webgpu only); they can be fed to a later run, and must be disposed of. */
+  readonly residentOutputs?: readonly string[];
+  /** Writes a Chrome trace of every node to `<prefix>_<date>.json` when the session is disposed of. */
+  readonly profilePrefix?: string;
+}
+
+export interface Session {
+  /**
+   * Runs the graph. `fetches` names the outputs wanted: a tensor of the right shape is filled in place, `null` asks for a
+   * new one.
+   */
+  run(
+    feeds: Readonly<Record<string, DeviceTensor>>,
+    fetches: Readonly<Record<string, DeviceTensor | null>>,
+  ): Promise<Readonly<Record<string, DeviceTensor>>>;
+  dispose(): Promise<void>;
+}
+
+/** Views `data` (no copy) as a tensor in host memory. */
+export function hostTensor(data: Float32Array | Int32Array, shape: Shape): DeviceTensor {
+  return data instanceof Float32Array ? new Tensor("float32", data, shape) : new Tensor("int32", data, shape);
+}
+
+/** A scalar in host memory. */
+export function scalarTensor(value: number): DeviceTensor {
+  return hostTensor(Float32Array.of(value), []);
+}
+
+/** Whether a tensor's data can be looked at from here. */
+export function isOnHost(tensor: DeviceTensor): boolean {
+  return tensor.location === "cpu";
+}
+
+/** The float32 data of a tensor in host memory, not copied. */
+export function hostData(tensor: DeviceTensor): Float32Array {
+  return tensor.data as Float32Array;
+}
+
+/** Severity 3: errors only. At the default, onnxruntime warns on stderr of every harmless fallback. */
+const LOG_ERRORS_ONLY = 3;
+
+/** Compiles ONNX bytes for a device; throws DeviceUnavailableError where that device is not there. */
+export async function createSession(bytes: Uint8Array, options: SessionOptions): Promise<Session> {
+  const { device, threads, residentOutputs = [], profilePrefix } = options;
+  let session: InferenceSession;
+  try {
+    session = await InferenceSession.create(bytes, {
+      executionProviders: [device],
+      graphOptimizationLevel: "all",
+      logSeverityLevel: LOG_ERRORS_ONLY,
+      ...(threads !== undefined && { intraOpNumThreads: threads }),
+      ...(profilePrefix !== undefined && { enableProfiling: true, profileFilePrefix: profilePrefix }),
+      ...(residentOutputs.length > 0 && {
+        preferredOutputLocation: Object.fromEntries(
+          residentOutputs.map((name) => [name, "gpu-buffer"] as const),
+        ),
+      }),
+    });
+  } catch (error) {
+    if (device === "cpu") throw error;
+    throw new DeviceUnavailableError(device, error, REMEDIES[device]);
+  }
+  return {
+    run: (feeds, fetches) => session.run(feeds, fetches),
+    async dispose() {
+      if (profilePrefix !== undefined) session.endProfiling();
+      await session.release();
+    },
+  };
+}
+
+const REMEDIES: Readonly<Record<Exclude<Device, "cpu">, string>> = {
+  webgpu: "install a Vulkan driver for your graphics card, or choose the device cpu",
+  cuda:
+    "install CUDA 12 with cuDNN 9 and run `npm rebuild onnxruntime-node --onnxruntime-node-install=cuda12`, " +
+    "or choose the device cpu",
+};
