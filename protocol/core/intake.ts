@@ -2,7 +2,8 @@
 // is bounded here: by round, by author, by number and by size. Nothing a peer does throws.
 
 import { withArrival } from "./deadline.ts";
-import type { RoundEvent, RoundState, Wanted } from "./round-state.ts";
+import type { EventOf } from "./round-events.ts";
+import type { RoundState, Wanted } from "./round-state.ts";
 import { ask, change, note, type Turn } from "./turn.ts";
 import type { ContentId, PeerId } from "./types.ts";
 import { type UpdateId, updateKey } from "./update-set.ts";
@@ -21,7 +22,7 @@ const LAST_RETRY_MS = 8_000;
 /** Failed fetches after which a round no longer waits for an announced update (it is still tried). */
 const PATIENT_ATTEMPTS = 3;
 
-export function onAnnounced(turn: Turn, event: Extract<RoundEvent, { type: "announced" }>): void {
+export function onAnnounced(turn: Turn, event: EventOf<"announced">) {
   const { id, payloadBytes, from } = event;
   const { state } = turn;
   const key = updateKey(id);
@@ -58,7 +59,7 @@ export function onAnnounced(turn: Turn, event: Extract<RoundEvent, { type: "anno
 }
 
 /** Asks for the payloads that are due, oldest round first. */
-export function fetchDue(turn: Turn): void {
+export function fetchDue(turn: Turn) {
   let free = CONCURRENT_FETCHES;
   for (const { fetching } of turn.state.wanted.values()) if (fetching) free--;
   if (free <= 0) return;
@@ -75,7 +76,7 @@ export function fetchDue(turn: Turn): void {
   change(turn, { wanted });
 }
 
-export function onFetchFailed(turn: Turn, { key }: Extract<RoundEvent, { type: "fetch-failed" }>): void {
+export function onFetchFailed(turn: Turn, { key }: EventOf<"fetch-failed">) {
   const entry = turn.state.wanted.get(key);
   if (entry === undefined) return;
   const delayMs = Math.min(FIRST_RETRY_MS * 2 ** entry.attempts, LAST_RETRY_MS);
@@ -83,7 +84,7 @@ export function onFetchFailed(turn: Turn, { key }: Extract<RoundEvent, { type: "
   change(turn, { wanted: new Map(turn.state.wanted).set(key, next) });
 }
 
-export function onCounted(turn: Turn, event: Extract<RoundEvent, { type: "counted" }>): void {
+export function onCounted(turn: Turn, event: EventOf<"counted">) {
   const { id, replaced, roots } = event;
   const { state, nowMs } = turn;
   change(turn, {
@@ -102,7 +103,7 @@ export function onCounted(turn: Turn, event: Extract<RoundEvent, { type: "counte
   }
 }
 
-export function onRefused(turn: Turn, event: Extract<RoundEvent, { type: "refused" }>): void {
+export function onRefused(turn: Turn, event: EventOf<"refused">) {
   const { id, offence, detail } = event;
   refuse(turn, id, () => {
     if (offence !== undefined) ask(turn, { type: "penalise", peer: id.author, offence, detail });
@@ -115,7 +116,7 @@ export const pendingIn = (state: RoundState, round: number): number =>
     .length;
 
 /** Forgets what belongs to rounds that are closed now. */
-export function forgetClosed(turn: Turn): void {
+export function forgetClosed(turn: Turn) {
   const { roots, counted, wanted, refused, roundStartsMs } = turn.state;
   const open = (round: number) => round >= roots.closedRound;
   change(turn, {
@@ -136,7 +137,7 @@ export function withCounted(
   return new Map(counted).set(id.round, authors.set(id.author, id.payload));
 }
 
-function refuse(turn: Turn, id: UpdateId, firstTime: () => void = () => {}): void {
+function refuse(turn: Turn, id: UpdateId, firstTime: () => void = () => {}) {
   const { refused, wanted } = turn.state;
   const key = updateKey(id);
   if (!refused.has(key)) firstTime();
@@ -145,13 +146,13 @@ function refuse(turn: Turn, id: UpdateId, firstTime: () => void = () => {}): voi
   change(turn, { refused: new Map(kept).set(key, id.round), wanted: without(wanted, id) });
 }
 
-function penaliseEquivocation(turn: Turn, id: UpdateId): void {
+function penaliseEquivocation(turn: Turn, id: UpdateId) {
   if (id.author === turn.state.self) return;
   const detail = `more than one update announced for round ${id.round}`;
   ask(turn, { type: "penalise", peer: id.author, offence: "equivocation", detail });
 }
 
-function addHolder(turn: Turn, key: string, known: Wanted, holder: PeerId): void {
+function addHolder(turn: Turn, key: string, known: Wanted, holder: PeerId) {
   if (known.holders.includes(holder) || known.holders.length >= MAX_HOLDERS) return;
   // A holder not asked yet is a reason to try again at once.
   const notBeforeMs = Math.min(known.notBeforeMs, turn.nowMs);

@@ -21,8 +21,8 @@ export const ACTIVE_MS = 10_000;
 export const KEPT_CLOSED_ROOTS = 8;
 /** Identities are free: beyond this many, unknown ones are not remembered while all known ones are active. */
 const MAX_MEMBERS = 10_000;
-/** First distrust; doubles each time up to 32 minutes. */
-const DISTRUST_MS = 30_000;
+/** First distrust; doubles each time up to 11 minutes. */
+const DISTRUST_MS = 10_000;
 const MAX_DISTRUST_DOUBLINGS = 6;
 
 /** Peers that hold a body of their own and move through rounds: they are waited for, and they vote. */

@@ -1,10 +1,8 @@
-// The state of the round logic, what may happen to it (events) and what it asks for (effects): small plain data, no
-// bodies, no sockets, no clock. round.ts changes it, protocol/driver.ts carries out the effects.
+// The state of the round logic: small plain data, no bodies, no sockets, no clock. round.ts changes it.
 import type { Pace } from "./deadline.ts";
 import { NO_PACE } from "./deadline.ts";
 import type { Members } from "./membership.ts";
-import type { ProtocolEvent } from "./protocol-events.ts";
-import type { BodyRoot, ContentId, Offence, PeerId, Phase, Presence } from "./types.ts";
+import type { BodyRoot, ContentId, PeerId, Phase } from "./types.ts";
 import type { UpdateId } from "./update-set.ts";
 
 /** What the run's configuration and the operator fix for the round logic. */
@@ -67,14 +65,18 @@ export interface RoundState {
   readonly unpublished: boolean;
   /** A peer that has trained before does not fit its embeddings anew. */
   readonly experienced: boolean;
-  /** The driver is closing a round and computing the next body. */
-  readonly opening: boolean;
+  /** What the driver does to the body right now; until it is done no round closes and no sync begins. */
+  readonly busy: "publishing" | "opening" | undefined;
   readonly step: number;
   readonly bitsPerByte: number;
   readonly roots: BodyRoots;
   /** Own closed roots by round, the newest few: what the vote compares. */
   readonly closedRoots: ReadonlyMap<number, BodyRoot>;
+  /** Own updates of rounds below this one are known to be in what the plurality closed. */
+  readonly confirmedRound: number;
   readonly members: Members;
+  /** When a peer was last heard that was not there before. */
+  readonly newcomerMs: number;
   /** Payload id by author of the updates counted in each open round. */
   readonly counted: ReadonlyMap<number, ReadonlyMap<PeerId, ContentId>>;
   /** By update key. */
@@ -89,78 +91,6 @@ export interface RoundState {
   /** What the last presence said, so that changes are told at once and repetitions are not. */
   readonly told: { readonly atMs: number; readonly what: string };
 }
-
-export type RoundEvent =
-  | { readonly type: "tick" }
-  | {
-      readonly type: "presence";
-      readonly presence: Presence;
-      /** Whether the update ids held here in rounds >= presence.closedRound are theirs; undefined: not comparable. */
-      readonly sameUpdates: boolean | undefined;
-    }
-  | { readonly type: "peer-connected"; readonly peer: PeerId }
-  | {
-      readonly type: "announced";
-      readonly id: UpdateId;
-      readonly payloadBytes: number;
-      readonly from: PeerId;
-    }
-  | { readonly type: "fetch-failed"; readonly key: string }
-  /** A payload arrived, was valid and is in the body now. */
-  | {
-      readonly type: "counted";
-      readonly id: UpdateId;
-      readonly replaced: UpdateId | undefined;
-      readonly roots: BodyRoots;
-    }
-  /** A payload arrived and will never count. `offence` says what it costs its author. */
-  | {
-      readonly type: "refused";
-      readonly id: UpdateId;
-      readonly offence: Offence | undefined;
-      readonly detail: string;
-    }
-  | { readonly type: "stepped"; readonly round: number; readonly step: number; readonly bitsPerByte: number }
-  | { readonly type: "trained"; readonly round: number }
-  | { readonly type: "published"; readonly id: UpdateId; readonly roots: BodyRoots }
-  | { readonly type: "opened"; readonly round: number; readonly roots: BodyRoots }
-  | { readonly type: "reconciled"; readonly peer: PeerId }
-  | {
-      readonly type: "synced";
-      readonly donor: PeerId;
-      readonly closedRound: number;
-      readonly round: number;
-      readonly roots: BodyRoots;
-      readonly counted: readonly UpdateId[];
-      /** Own updates that the adopted body lacks and that went back into the residual. */
-      readonly returned: number;
-    }
-  | { readonly type: "sync-failed"; readonly donors: readonly PeerId[]; readonly detail: string }
-  | { readonly type: "warmed" }
-  | { readonly type: "stop" };
-
-export type Effect =
-  | { readonly type: "send-presence"; readonly leaving: boolean }
-  | { readonly type: "train"; readonly round: number; readonly carry: boolean }
-  | { readonly type: "warm-up" }
-  | { readonly type: "abort-training" }
-  | { readonly type: "publish"; readonly round: number }
-  | { readonly type: "fetch"; readonly key: string; readonly holders: readonly PeerId[] }
-  | { readonly type: "reconcile"; readonly peer: PeerId; readonly fromRound: number }
-  /** Close rounds below `closedRound`, compute the body at the start of `round`, save. */
-  | { readonly type: "open-round"; readonly round: number; readonly closedRound: number }
-  /** Adopt the newest snapshot of one of `donors`, in this order. `roots`: closed roots it must not contradict. */
-  | {
-      readonly type: "sync";
-      readonly donors: readonly PeerId[];
-      readonly roots: ReadonlyMap<number, BodyRoot>;
-    }
-  | { readonly type: "penalise"; readonly peer: PeerId; readonly offence: Offence; readonly detail: string }
-  /** Own updates of rounds below this are in what the plurality closed. */
-  | { readonly type: "settle-own"; readonly below: number }
-  | { readonly type: "drop"; readonly id: UpdateId; readonly why: "expired" | "too-early" | "overflow" }
-  | { readonly type: "note"; readonly event: ProtocolEvent }
-  | { readonly type: "finish"; readonly reason: "completed" | "stopped" };
 
 export interface InitialState {
   readonly rules: RoundRules;
@@ -181,11 +111,13 @@ export function initialRoundState(initial: InitialState, nowMs: number): RoundSt
     phaseSinceMs: nowMs,
     roundStartsMs: new Map([[initial.round, nowMs]]),
     unpublished: initial.experienced && initial.publishedRound < initial.round,
-    opening: false,
+    busy: undefined,
     step: 0,
     bitsPerByte: 0,
     closedRoots: new Map([[initial.roots.closedRound, initial.roots.closedRoot]]),
+    confirmedRound: 0,
     members: new Map(),
+    newcomerMs: nowMs,
     counted: countedByRound(counted),
     wanted: new Map(),
     refused: new Map(),

@@ -2,7 +2,8 @@
 // out is a new state, the old one is untouched.
 
 import type { ProtocolEvent } from "./protocol-events.ts";
-import type { Effect, RoundState } from "./round-state.ts";
+import type { Effect } from "./round-events.ts";
+import type { RoundState } from "./round-state.ts";
 import type { Phase } from "./types.ts";
 
 export interface Turn {

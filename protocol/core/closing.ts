@@ -1,0 +1,112 @@
+// When a round is over: all that are waited for are in, or the deadline has passed with a quorum, or the run's limit
+// has. And when the last round is over: leaving once all agree.
+import { closedBodyVerdict } from "./agreement.ts";
+import { deadlineMs, withDuration } from "./deadline.ts";
+import { forgetClosed, pendingIn } from "./intake.ts";
+import { askToOpen, beginRound, startSync } from "./joining.ts";
+import { expectedAuthors, isVoting, quorumOf, withClosedRoot } from "./membership.ts";
+import type { EventOf } from "./round-events.ts";
+import type { RoundState } from "./round-state.ts";
+import { ask, change, enterPhase, note, type Turn } from "./turn.ts";
+import type { PeerId } from "./types.ts";
+
+/** A finished peer serves others at most this long before it goes although some do not agree yet. */
+export const SETTLE_MS = 60_000;
+
+/** The moment of this round's deadline, on the clock of `nowMs`. */
+export const deadlineAtMs = ({ roundStartsMs, round, startedMs, pace, rules }: RoundState): number =>
+  (roundStartsMs.get(round) ?? startedMs) + deadlineMs(pace, rules.maxRoundMs);
+
+/** Peers whose update of the round is waited for and not in yet. */
+export function missingAuthors(state: RoundState, round: number, nowMs: number): PeerId[] {
+  const counted = state.counted.get(round);
+  const expected = expectedAuthors(state.members, round, state.roots.closedRound, nowMs);
+  return expected.filter((author) => !counted?.has(author));
+}
+
+/** Phase `collecting`. */
+export function closeWhenComplete(turn: Turn) {
+  const { state } = turn;
+  if (state.busy !== undefined || state.sync !== undefined) return;
+  if (isComplete(state, turn.nowMs)) askToOpen(turn, state.round + 1);
+}
+
+function isComplete(state: RoundState, nowMs: number): boolean {
+  const { round, rules, members, roots, roundStartsMs, startedMs } = state;
+  if (nowMs >= (roundStartsMs.get(round) ?? startedMs) + rules.maxRoundMs) return true;
+  // A peer's inventory is on its way and may show what is missing.
+  if (state.reconciling.size > 0) return false;
+  if (missingAuthors(state, round, nowMs).length === 0 && pendingIn(state, round) === 0) return true;
+  const updates = state.counted.get(round)?.size ?? 0;
+  const enough = updates >= quorumOf(members, roots.closedRound, rules.quorum, nowMs);
+  return enough && nowMs >= deadlineAtMs(state);
+}
+
+export function onOpened(turn: Turn, { round, roots }: EventOf<"opened">) {
+  const { state, nowMs } = turn;
+  const applied = round - 1;
+  const startedMs = state.roundStartsMs.get(applied) ?? nowMs;
+  note(turn, {
+    type: "round-applied",
+    round: applied,
+    root: roots.root,
+    updates: state.counted.get(applied)?.size ?? 0,
+    durationMs: nowMs - startedMs,
+    missing: missingAuthors(state, applied, nowMs),
+  });
+  const collected = state.phase === "collecting";
+  change(turn, {
+    busy: undefined,
+    round,
+    roots,
+    closedRoots: withClosedRoot(state.closedRoots, roots.closedRound, roots.closedRoot),
+    roundStartsMs: new Map(state.roundStartsMs).set(round, nowMs),
+    pace: collected ? withDuration(state.pace, nowMs - startedMs) : state.pace,
+  });
+  forgetClosed(turn);
+  if (collected) beginRound(turn);
+}
+
+export function onPublished(turn: Turn, { id, roots }: EventOf<"published">) {
+  const { state } = turn;
+  const authors = new Map(state.counted.get(id.round)).set(id.author, id.payload);
+  change(turn, {
+    busy: undefined,
+    publishedRound: Math.max(state.publishedRound, id.round),
+    unpublished: false,
+    roots,
+    counted: new Map(state.counted).set(id.round, authors),
+  });
+  if (state.phase === "training" && id.round === state.round) enterPhase(turn, "collecting");
+}
+
+/** Votes on closed bodies: heal when outvoted, remember what is confirmed when not. */
+export function watchAgreement(turn: Turn) {
+  const { state, nowMs } = turn;
+  if (state.sync !== undefined || state.busy !== undefined) return;
+  const verdict = closedBodyVerdict(state, nowMs);
+  if (verdict.outcome === "outvoted") {
+    const { closedRound, root: plurality, donors } = verdict;
+    note(turn, { type: "diverged", closedRound, own: state.closedRoots.get(closedRound)!, plurality });
+    const camp = donors.map((donor) => state.members.get(donor)!);
+    startSync(turn, "diverged", camp);
+  } else if (verdict.outcome === "agreed" && verdict.closedRound > state.confirmedRound) {
+    change(turn, { confirmedRound: verdict.closedRound });
+    ask(turn, { type: "settle-own", below: verdict.closedRound });
+  }
+}
+
+/** Phase `settling`: go when all that still hold a body hold ours, or have gone on, or time is up. */
+export function leaveWhenSettled(turn: Turn) {
+  const { state, nowMs } = turn;
+  if (state.sync !== undefined) return;
+  const waitedMs = nowMs - state.phaseSinceMs;
+  const unsettled = [...state.members.values()].some((member) => {
+    const { round, root } = member.presence;
+    if (!isVoting(member, nowMs) || round > state.round) return false;
+    return round < state.round || root !== state.roots.root;
+  });
+  if ((unsettled || state.wanted.size > 0) && waitedMs < SETTLE_MS) return;
+  enterPhase(turn, "done");
+  ask(turn, { type: "send-presence", leaving: true }, { type: "finish", reason: "completed" });
+}

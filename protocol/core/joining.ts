@@ -1,0 +1,152 @@
+// Getting to where the others are: starting, syncing a body from a snapshot, warming up private embeddings, and
+// entering a round. Also how a peer that was outvoted or left behind comes back.
+import { campToJoin, distances, donorsOf, pluralityRoots, votingMembers } from "./agreement.ts";
+import { forgetClosed } from "./intake.ts";
+import { active, distrust, isParticipating, type Member } from "./membership.ts";
+import type { EventOf } from "./round-events.ts";
+import { closedRoundAt, countedByRound, type SyncReason } from "./round-state.ts";
+import { ask, change, enterPhase, note, type Turn } from "./turn.ts";
+
+/** After starting, and after each peer first heard, before round 0 begins: a run in progress must be noticed. */
+export const LISTEN_MS = 3_000;
+/** The listening ends even where new peers keep appearing. */
+const MAX_LISTEN_MS = 15_000;
+/** Updates of open rounds are waited for this long before a synced peer goes on; anti-entropy brings the rest. */
+const OPEN_UPDATES_PATIENCE_MS = 10_000;
+/** A peer whose claimed body could not be had this often no longer keeps a newcomer from starting. */
+const INCREDIBLE_DISTRUSTS = 3;
+const SYNC_RETRY_MS = 2_000;
+
+/** Phase `waiting`: sync where others are further, begin where enough are here. */
+export function startWhenReady(turn: Turn) {
+  const { state, nowMs } = turn;
+  const further = membersFurther(turn);
+  if (further.length > 0) return startSync(turn, "join", further);
+  const others = active(state.members, nowMs);
+  const unreached = others.some(
+    ({ presence, distrusts }) => presence.closedRound > state.round && distrusts < INCREDIBLE_DISTRUSTS,
+  );
+  if (unreached) return;
+  const heardMs = nowMs - Math.max(state.startedMs, state.newcomerMs);
+  const listened = heardMs >= LISTEN_MS || nowMs - state.startedMs >= MAX_LISTEN_MS;
+  if (!listened) return;
+  if (state.round === 0 && others.length + 1 < state.rules.minimumPeers) return;
+  beginRound(turn);
+}
+
+/** Phase `syncing`: retry, or go on with what was adopted. */
+export function continueSync(turn: Turn) {
+  const { state, nowMs } = turn;
+  const { sync } = state;
+  if (state.busy !== undefined || sync?.stage === "fetching") return;
+  if (sync?.stage === "failed") {
+    if (nowMs - sync.sinceMs < SYNC_RETRY_MS) return;
+    const camp = sync.reason === "join" ? membersFurther(turn) : campToJoin(state, nowMs);
+    if (camp !== undefined && camp.length > 0) return startSync(turn, sync.reason, camp);
+    change(turn, { sync: undefined });
+    return state.experienced ? beginRound(turn) : enterPhase(turn, "waiting");
+  }
+  const late = [...state.wanted.values()].some(({ id }) => id.round < state.round);
+  if (late && sync !== undefined && nowMs - sync.sinceMs < OPEN_UPDATES_PATIENCE_MS) return;
+  const camp = campToJoin(state, nowMs);
+  if (camp !== undefined) return startSync(turn, "behind", camp);
+  if (!state.experienced && state.rules.embeddingWarmupSteps > 0) {
+    change(turn, { sync: undefined });
+    enterPhase(turn, "warming");
+    return ask(turn, { type: "warm-up" });
+  }
+  // The others have gone on meanwhile: enter the round they are in, not one that they are about to close.
+  if (mostNearArePast(turn, state.round)) return askToOpen(turn, state.round + 1);
+  change(turn, { sync: undefined });
+  beginRound(turn);
+}
+
+export function onWarmed(turn: Turn) {
+  change(turn, { experienced: true });
+  if (turn.state.phase !== "warming") return;
+  enterPhase(turn, "syncing");
+}
+
+/** Goes to where `camp` is. A diverged peer trains on meanwhile, others stop. */
+export function startSync(turn: Turn, reason: SyncReason, camp: readonly Member[]) {
+  const { state, nowMs } = turn;
+  const failures = state.sync?.failures ?? 0;
+  change(turn, { sync: { reason, stage: "fetching", sinceMs: nowMs, failures } });
+  if (reason !== "diverged") {
+    if (state.phase === "training" || state.phase === "warming") ask(turn, { type: "abort-training" });
+    enterPhase(turn, "syncing");
+  }
+  ask(turn, { type: "sync", donors: donorsOf(camp), roots: pluralityRoots(camp) });
+}
+
+/** Phases `training` and `collecting`: stop where a camp elsewhere outweighs the one here. True: a sync began. */
+export function leaveWhenBehind(turn: Turn): boolean {
+  const { state, nowMs } = turn;
+  if (state.sync !== undefined || state.busy !== undefined) return false;
+  const camp = campToJoin(state, nowMs);
+  if (camp === undefined) return false;
+  const theirRound = Math.max(...camp.map(({ presence }) => presence.round));
+  note(turn, { type: "fell-behind", round: state.round, theirRound });
+  startSync(turn, "behind", camp);
+  return true;
+}
+
+export function onSynced(turn: Turn, event: EventOf<"synced">) {
+  const { donor, closedRound, round, roots, returned } = event;
+  const { state, nowMs } = turn;
+  const reason = state.sync?.reason ?? "behind";
+  change(turn, {
+    round,
+    roots,
+    closedRoots: new Map([[closedRound, roots.closedRoot]]),
+    counted: countedByRound(event.counted),
+    roundStartsMs: new Map([...state.roundStartsMs, [round, state.roundStartsMs.get(round) ?? nowMs]]),
+  });
+  forgetClosed(turn);
+  const said = { closedRound, root: roots.closedRoot, donor, returnedUpdates: returned };
+  note(turn, reason === "diverged" ? { type: "healed", ...said } : { type: "synced", round, ...said });
+  if (reason === "diverged" && round === state.round) return change(turn, { sync: undefined });
+  if (state.phase === "training") ask(turn, { type: "abort-training" });
+  change(turn, { sync: { reason, stage: "adopted", sinceMs: nowMs, failures: 0 } });
+  enterPhase(turn, "syncing");
+}
+
+export function onSyncFailed(turn: Turn, event: EventOf<"sync-failed">) {
+  const { state, nowMs } = turn;
+  let { members } = state;
+  for (const donor of event.donors) members = distrust(members, donor, nowMs);
+  note(turn, { type: "sync-failed", donors: event.donors, detail: event.detail });
+  const { sync } = state;
+  if (sync === undefined || sync.reason === "diverged") return change(turn, { members, sync: undefined });
+  change(turn, { members, sync: { ...sync, stage: "failed", sinceMs: nowMs, failures: sync.failures + 1 } });
+}
+
+/** Trains the round, or collects it where its own update is made already; leaves after the last. */
+export function beginRound(turn: Turn) {
+  const { round, rules, publishedRound, unpublished } = turn.state;
+  if (rules.rounds !== undefined && round >= rules.rounds) return enterPhase(turn, "settling");
+  if (publishedRound >= round) return enterPhase(turn, "collecting");
+  note(turn, { type: "round-started", round, root: turn.state.roots.root });
+  ask(turn, { type: "train", round, carry: unpublished });
+  change(turn, { unpublished: true, experienced: true, step: 0 });
+  enterPhase(turn, "training");
+}
+
+export function askToOpen(turn: Turn, round: number) {
+  change(turn, { busy: "opening" });
+  ask(turn, { type: "open-round", round, closedRound: closedRoundAt(round, turn.state.rules) });
+}
+
+/** For a peer that starts: those it cannot catch up with update by update; for a newcomer all beyond round 0. */
+function membersFurther({ state, nowMs }: Turn): readonly Member[] {
+  const newcomer = state.round === 0 && !state.experienced;
+  if (newcomer) return votingMembers(state.members, nowMs).filter(({ presence }) => presence.round > 0);
+  const { ahead } = distances(state, nowMs);
+  return ahead.length > 0 ? ahead : (campToJoin(state, nowMs) ?? []);
+}
+
+function mostNearArePast({ state, nowMs }: Turn, round: number): boolean {
+  const near = distances(state, nowMs).near.filter((member) => isParticipating(member, nowMs));
+  const past = near.filter(({ presence }) => presence.round > round);
+  return past.length > 0 && past.length * 2 > near.length;
+}

@@ -1,0 +1,81 @@
+// What may happen to the round logic (events) and what it asks for (effects). protocol/driver.ts turns the world into
+// events and carries out the effects, in order.
+import type { ProtocolEvent } from "./protocol-events.ts";
+import type { BodyRoots } from "./round-state.ts";
+import type { BodyRoot, Offence, PeerId, Presence } from "./types.ts";
+import type { UpdateId } from "./update-set.ts";
+
+export type RoundEvent =
+  | { readonly type: "tick" }
+  | {
+      readonly type: "presence";
+      readonly presence: Presence;
+      /** Whether the update ids held here in rounds >= presence.closedRound are theirs; undefined: not comparable. */
+      readonly sameUpdates: boolean | undefined;
+    }
+  | { readonly type: "peer-connected"; readonly peer: PeerId }
+  | {
+      readonly type: "announced";
+      readonly id: UpdateId;
+      readonly payloadBytes: number;
+      readonly from: PeerId;
+    }
+  | { readonly type: "fetch-failed"; readonly key: string }
+  /** A payload arrived, was valid and is in the body now. */
+  | {
+      readonly type: "counted";
+      readonly id: UpdateId;
+      readonly replaced: UpdateId | undefined;
+      readonly roots: BodyRoots;
+    }
+  /** A payload arrived and will never count. `offence` says what it costs its author. */
+  | {
+      readonly type: "refused";
+      readonly id: UpdateId;
+      readonly offence: Offence | undefined;
+      readonly detail: string;
+    }
+  | { readonly type: "stepped"; readonly round: number; readonly step: number; readonly bitsPerByte: number }
+  | { readonly type: "trained"; readonly round: number }
+  | { readonly type: "published"; readonly id: UpdateId; readonly roots: BodyRoots }
+  | { readonly type: "opened"; readonly round: number; readonly roots: BodyRoots }
+  | { readonly type: "reconciled"; readonly peer: PeerId }
+  | {
+      readonly type: "synced";
+      readonly donor: PeerId;
+      readonly closedRound: number;
+      readonly round: number;
+      readonly roots: BodyRoots;
+      readonly counted: readonly UpdateId[];
+      /** Own updates that the adopted body lacks and that went back into the residual. */
+      readonly returned: number;
+    }
+  | { readonly type: "sync-failed"; readonly donors: readonly PeerId[]; readonly detail: string }
+  | { readonly type: "warmed" }
+  | { readonly type: "stop" };
+
+export type Effect =
+  | { readonly type: "send-presence"; readonly leaving: boolean }
+  | { readonly type: "train"; readonly round: number; readonly carry: boolean }
+  | { readonly type: "warm-up" }
+  | { readonly type: "abort-training" }
+  | { readonly type: "publish"; readonly round: number }
+  | { readonly type: "fetch"; readonly key: string; readonly holders: readonly PeerId[] }
+  | { readonly type: "reconcile"; readonly peer: PeerId; readonly fromRound: number }
+  /** Close rounds below `closedRound`, compute the body at the start of `round`, save. */
+  | { readonly type: "open-round"; readonly round: number; readonly closedRound: number }
+  /** Adopt the newest snapshot of one of `donors`, in this order. `roots`: closed roots it must not contradict. */
+  | {
+      readonly type: "sync";
+      readonly donors: readonly PeerId[];
+      readonly roots: ReadonlyMap<number, BodyRoot>;
+    }
+  | { readonly type: "penalise"; readonly peer: PeerId; readonly offence: Offence; readonly detail: string }
+  /** Own updates of rounds below this are in what the plurality closed. */
+  | { readonly type: "settle-own"; readonly below: number }
+  | { readonly type: "drop"; readonly id: UpdateId; readonly why: "expired" | "too-early" | "overflow" }
+  | { readonly type: "note"; readonly event: ProtocolEvent }
+  | { readonly type: "finish"; readonly reason: "completed" | "stopped" };
+
+/** One kind of event, by its type. */
+export type EventOf<Type extends RoundEvent["type"]> = Extract<RoundEvent, { readonly type: Type }>;
