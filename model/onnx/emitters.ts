@@ -84,12 +84,15 @@ const emitters: { readonly [O in Op]: Emitter<O> } = {
     });
   },
   gather: same("Gather"),
+  // Not ScatterND: onnxruntime 1.30 runs its additions on several threads without a lock, and repeated ids lose rows.
+  // ScatterElements adds them one after the other, always in the same order.
   scatterAdd({ writer, inputs, inputNames, outputNames }) {
     const [base, ids, rows] = inputNames as [string, string, string];
-    const wide = writer.intermediate("Cast", [ids], { attributes: { to: { int: 7 } } });
-    const indices = writer.intermediate("Reshape", [wide, writer.int64([inputs[1]!.shape[0]!, 1])]);
-    writer.node("ScatterND", [base, indices, rows], outputNames, {
-      attributes: { reduction: { string: "add" } },
+    const { shape } = inputs[2]!;
+    const column = writer.intermediate("Reshape", [ids, writer.int64([shape[0]!, 1])]);
+    const indices = writer.intermediate("Expand", [column, writer.int64(shape)]);
+    writer.node("ScatterElements", [base, indices, rows], outputNames, {
+      attributes: { axis: { int: 0 }, reduction: { string: "add" } },
     });
   },
 
