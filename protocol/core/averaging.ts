@@ -1,5 +1,5 @@
 // The body as a function of a set of updates: whoever knows the same updates holds the same bits.
-//   mean_r[j]   = round( sum_i w_i q_i[j] / sum_i w_i )        on the grid, exact sums (see grid.ts)
+//   mean_r[j]   = floor( sum_i w_i q_i[j] / sum_i w_i + 1/2 )  on the grid, exact sums (see grid.ts)
 //   theta_{r+1} = fround( theta_r - mean_r * 2^-30 )           folded over the open rounds in order
 // Owns sums and folding. Which updates count is decided elsewhere (update-set.ts, round.ts).
 import { LengthMismatchError, RoundNotHeldError, WeightError } from "../errors.ts";
@@ -159,8 +159,8 @@ function applyMean(body: Float32Array, round: OpenRound | undefined): Float32Arr
   const next = new Float32Array(body.length);
   const unit = 1 / GRID_UNITS;
   for (let index = 0; index < next.length; index++) {
-    // Adding 0 turns -0 into +0, so that an implementation with integers agrees to the last bit.
-    const mean = Math.round(numerators[index]! / totalWeight) + 0;
+    // The one division rounds as IEEE 754 says, everywhere alike; floor never gives the -0 that integers do not have.
+    const mean = Math.floor(numerators[index]! / totalWeight + 0.5);
     next[index] = body[index]! - mean * unit;
   }
   return next;

@@ -14,10 +14,10 @@ export const MAX_UPDATE_WEIGHT = 2047;
 export const MAX_UPDATES_PER_ROUND = 1024;
 
 /**
- * The nearest grid integer, a half upwards (floor(v * 2^30 + 1/2) without intermediate rounding), zero always +0.
- * `value` is a float32 or the product of a float32 and an int8, so that scaling by 2^30 is exact.
+ * The nearest grid integer, a half upwards; never -0. `value` is a float32 or the product of a float32 and an int8:
+ * at most 31 significant bits, so that neither the product nor the sum rounds.
  */
-export const toGrid = (value: number): number => Math.round(value * GRID_UNITS) + 0;
+export const toGrid = (value: number): number => Math.floor(value * GRID_UNITS + 0.5);
 
 /**
  * A decoded update: every check has passed, values are read lazily, so that an update of 85M parameters costs its

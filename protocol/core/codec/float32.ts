@@ -1,13 +1,13 @@
 // Codec `float32` (id 0): every value as float32. For debugging and as the reference that others are measured against.
 //
 //   24-byte header (parameter 0) | total * float32 little-endian, body order
-import { floatBytes, readFloats } from "../float-bytes.ts";
+import { readFloats, writeFloats } from "../float-bytes.ts";
 import { GRID_UNITS, type GridUpdate, MAX_UPDATE_VALUE, toGrid } from "../grid.ts";
 import type { ParameterLayout } from "../layout.ts";
 import type { Codec, DecodeResult } from "./codec.ts";
 import { rejected } from "./codec.ts";
-import { CHUNK_VALUES, denseRejection, saturate } from "./dense.ts";
-import { HEADER_BYTES, headerProblem, requireFinite, writeHeader } from "./header.ts";
+import { CHUNK_VALUES, denseRejection, encodable } from "./dense.ts";
+import { HEADER_BYTES, headerProblem, writeHeader } from "./header.ts";
 
 const payloadBytes = (layout: ParameterLayout): number => HEADER_BYTES + 4 * layout.total;
 
@@ -18,10 +18,10 @@ export const float32Codec: Codec = {
   maxPayloadBytes: payloadBytes,
 
   encode(values, layout) {
-    requireFinite(values, layout);
+    const prepared = encodable(values, layout);
     const payload = new Uint8Array(payloadBytes(layout));
     writeHeader(payload, float32Codec, 0, layout);
-    payload.set(floatBytes(values.map(saturate)), HEADER_BYTES);
+    writeFloats(payload, HEADER_BYTES, prepared);
     return payload;
   },
 

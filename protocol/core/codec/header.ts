@@ -4,9 +4,7 @@
 //   4  1  version = 1            16  4  tensor count, u32 little-endian
 //   5  1  codec id               20  4  value count, u32 little-endian
 //   6  2  codec parameter, u16 little-endian (the block size; 0 where the codec has none)
-import { LengthMismatchError, NonFiniteUpdateError } from "../../errors.ts";
 import type { ParameterLayout } from "../layout.ts";
-import { tensorAt } from "../layout.ts";
 import type { Codec } from "./codec.ts";
 
 export const HEADER_BYTES = 24;
@@ -52,20 +50,6 @@ export function headerProblem(
   const values = view.getUint32(20, true);
   if (values !== layout.total) return `${values} values instead of ${layout.total}`;
   return undefined;
-}
-
-/** What every encoder checks before it writes: the length is the layout's and every value is finite. */
-export function requireFinite(values: Float32Array, layout: ParameterLayout): void {
-  if (values.length !== layout.total) {
-    throw new LengthMismatchError("The update", layout.total, values.length);
-  }
-  for (let index = 0; index < values.length; index++) {
-    // NaN and infinities are the values whose difference with themselves is not zero.
-    if (values[index]! - values[index]! !== 0) {
-      const tensor = tensorAt(layout, index);
-      throw new NonFiniteUpdateError(tensor.name, index - tensor.offset);
-    }
-  }
 }
 
 const viewOf = (bytes: Uint8Array): DataView =>

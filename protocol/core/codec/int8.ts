@@ -12,8 +12,8 @@ import type { ParameterLayout } from "../layout.ts";
 import { isVector } from "../layout.ts";
 import type { Codec, DecodeResult } from "./codec.ts";
 import { rejected } from "./codec.ts";
-import { CHUNK_VALUES, denseRejection, saturate } from "./dense.ts";
-import { HEADER_BYTES, headerProblem, requireFinite, writeHeader } from "./header.ts";
+import { CHUNK_VALUES, denseRejection, encodable, largestMagnitude } from "./dense.ts";
+import { HEADER_BYTES, headerProblem, writeHeader } from "./header.ts";
 
 const MAX_CODE = 127;
 /** The largest float32 scale for which 127 * scale stays within the bound: 4 / 127, rounded down. */
@@ -41,7 +41,7 @@ export function int8Codec(blockSize: number): Codec {
     maxPayloadBytes: (layout) => sections(layout, blockSize).end,
 
     encode(values, layout) {
-      requireFinite(values, layout);
+      const prepared = encodable(values, layout);
       const { vectors, scales, scalesAt, codesAt, end } = sections(layout, blockSize);
       const payload = new Uint8Array(end);
       writeHeader(payload, codec, blockSize, layout);
@@ -52,9 +52,9 @@ export function int8Codec(blockSize: number): Codec {
       let scaleAt = 0;
       let codeAt = 0;
       for (const tensor of layout.tensors) {
-        const tensorValues = values.subarray(tensor.offset, tensor.offset + tensor.length);
+        const tensorValues = prepared.subarray(tensor.offset, tensor.offset + tensor.length);
         if (isVector(tensor)) {
-          dense.set(tensorValues.map(saturate), denseAt);
+          dense.set(tensorValues, denseAt);
           denseAt += tensor.length;
           continue;
         }
@@ -97,16 +97,12 @@ export function int8Codec(blockSize: number): Codec {
 
 /** Writes a block's codes and returns its scale: the largest magnitude maps to ±127. */
 function encodeBlock(block: Float32Array, codes: Int8Array, at: number): number {
-  let largest = 0;
-  for (let index = 0; index < block.length; index++) {
-    const magnitude = Math.abs(block[index]!);
-    if (magnitude > largest) largest = magnitude;
-  }
-  const scale = Math.min(Math.fround(largest / MAX_CODE), MAX_SCALE);
+  const scale = Math.min(Math.fround(largestMagnitude(block) / MAX_CODE), MAX_SCALE);
   // All zero, or so small that the scale underflows: the codes stay 0.
   if (scale === 0) return 0;
   for (let index = 0; index < block.length; index++) {
-    const code = Math.round(block[index]! / scale);
+    // As int32 before clamping: several times faster, and a quotient of a block's own scale is far below 2^31.
+    const code = Math.floor(block[index]! / scale + 0.5) | 0;
     codes[at + index] = Math.max(-MAX_CODE, Math.min(MAX_CODE, code));
   }
   return scale;
