@@ -22,7 +22,12 @@ const extra = {
 };
 
 test("a training state and what is kept beside it come back equal", () => {
-  expect(decodeTrainingCheckpoint(encodeTrainingCheckpoint({ state, extra }))).toEqual({ state, extra });
+  const arrays = new Map([["start", Float32Array.of(1.5, -0)]]);
+  expect(decodeTrainingCheckpoint(encodeTrainingCheckpoint({ state, extra, arrays }))).toEqual({
+    state,
+    extra,
+    arrays,
+  });
 });
 
 test("a checkpoint of another kind, or one that lacks a part, is refused by name", () => {

@@ -33,12 +33,22 @@ export interface TrainingCheckpoint {
   readonly state: TrainingState;
   /** The owner's: position in the data, round, best loss… */
   readonly extra: JsonValue;
+  /** The owner's arrays by name. */
+  readonly arrays?: ReadonlyMap<string, Float32Array>;
 }
 
-export function encodeTrainingCheckpoint({ state, extra }: TrainingCheckpoint): Uint8Array {
+/** Keeps the owner's arrays apart from the state's. */
+const OWN_PREFIX = "extra.";
+
+export function encodeTrainingCheckpoint({
+  state,
+  extra,
+  arrays = new Map(),
+}: TrainingCheckpoint): Uint8Array {
   const tensors = new Map<string, CheckpointTensor>(
     ARRAY_FIELDS.map((field) => [field, { shape: [state[field].length], data: state[field] }]),
   );
+  for (const [name, data] of arrays) tensors.set(OWN_PREFIX + name, { shape: [data.length], data });
   const metadata = new Map<string, string>([
     ["format", FORMAT],
     ...COUNT_FIELDS.map((field) => [field, String(state[field])] as const),
@@ -51,7 +61,7 @@ export function encodeTrainingCheckpoint({ state, extra }: TrainingCheckpoint): 
  * Throws a CheckpointError where the bytes are damaged or hold something else. Whether the arrays fit a model is for
  * `TrainingModel.writeState` to say. The arrays may be views of `bytes`: leave `bytes` alone afterwards.
  */
-export function decodeTrainingCheckpoint(bytes: Uint8Array): TrainingCheckpoint {
+export function decodeTrainingCheckpoint(bytes: Uint8Array): Required<TrainingCheckpoint> {
   const { tensors, metadata } = decodeCheckpoint(bytes);
   if (metadata.get("format") !== FORMAT) {
     throw new CheckpointError("content", `its format is "${metadata.get("format") ?? ""}", not "${FORMAT}"`);
@@ -78,6 +88,13 @@ export function decodeTrainingCheckpoint(bytes: Uint8Array): TrainingCheckpoint 
       embeddingMomentSteps: count("embeddingMomentSteps"),
     },
     extra: parseExtra(metadata.get("extra")),
+    arrays: new Map(
+      [...tensors].flatMap(([name, { data }]) =>
+        name.startsWith(OWN_PREFIX) && data instanceof Float32Array
+          ? [[name.slice(OWN_PREFIX.length), data] as const]
+          : [],
+      ),
+    ),
   };
 }
 

@@ -10,26 +10,30 @@ export interface BodyConfig {
   readonly sequenceLength: number;
 }
 
-/** Text in, tokens on disk out. `tokenizerPath` is taken as it is, otherwise one is trained to `vocabularySize`. */
+/** Text in, tokens on disk out. `tokenizerPath` is taken as it is, otherwise a tokenizer is trained. */
 export interface PrepareOptions {
   readonly paths: readonly string[];
   readonly textField: string;
   readonly tokenizerPath: string | undefined;
-  readonly vocabularySize: number;
+  /** Tokens of a tokenizer to train; `undefined` takes what is there, or the default. */
+  readonly vocabularySize: number | undefined;
   /** The tokenizer of this peer: read if it is there (a vocabulary never changes under its embeddings), else written. */
   readonly tokenizerFile: string;
   readonly cacheDirectory: string;
+  /** One evaluation batch: batchSize * sequenceLength + 1. */
+  readonly minimumValidationTokens: number;
 }
 
 export type PrepareProgress =
   | { readonly stage: "tokenizer"; readonly fraction: number }
-  | { readonly stage: "tokens"; readonly documents: number; readonly bytes: number; readonly tokens: number };
+  | { readonly stage: "tokenizer-ready"; readonly vocabularySize: number }
+  | { readonly stage: "tokens"; readonly fraction: number; readonly tokens: number };
 
 export interface PrepareResult {
   readonly vocabularySize: number;
   readonly trainTokens: number;
+  readonly trainBytes: number;
   readonly validationTokens: number;
-  readonly bytesPerToken: number;
 }
 
 export interface CreateOptions {
@@ -41,7 +45,7 @@ export interface CreateOptions {
   readonly plan: RoundPlan;
   readonly device: Device | "auto";
   readonly threads: number;
-  /** Seeds this peer's embeddings and the order of its data; fixed for the life of its state directory. */
+  /** Seeds this peer's first embeddings and the order of its data; without effect where a checkpoint is. */
   readonly privateSeed: string;
   readonly checkpointFile: string;
   readonly evaluationTokens: number;
@@ -59,12 +63,12 @@ export type TrainerMethods = {
   genesis: { args: { body: BodyConfig; seed: string }; progress: never; result: Float32Array };
   prepare: { args: PrepareOptions; progress: PrepareProgress; result: PrepareResult };
   create: { args: CreateOptions; progress: never; result: CreateResult };
-  warmUp: { args: { body: Float32Array; steps: number }; progress: number; result: undefined };
+  warmUp: { args: { body: Float32Array; steps: number }; progress: number; result: null };
   trainRound: {
     args: { round: number; body: Float32Array; carry: boolean };
     progress: { step: number; bitsPerByte: number };
     result: RoundResult;
   };
   evaluate: { args: { body: Float32Array }; progress: never; result: number };
-  close: { args: null; progress: never; result: undefined };
+  close: { args: null; progress: never; result: null };
 };

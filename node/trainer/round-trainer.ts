@@ -1,5 +1,7 @@
 // Local training as the protocol asks for it: rounds, carried progress, warm-up of private embeddings, evaluation, and a
 // checkpoint that a kill cannot tear. Runs inside the trainer worker; knows model/ but neither threads nor the network.
+import { countTargetBytes } from "#model/data/batches.ts";
+import { bitsPerByte, evaluateBitsPerByte } from "#model/eval/bits-per-byte.ts";
 import type { Batch, TrainingModel, TrainingState } from "#model/types.ts";
 
 /** The run's choices that training needs (RunConfig.training and the sequence of the schedule). */
@@ -12,7 +14,7 @@ export interface RoundPlan {
 
 /** Training text as an endless stream whose position is plain data. */
 export interface BatchSource {
-  next(): Promise<Batch> | Batch;
+  next(): Batch;
   readonly position: unknown;
 }
 
@@ -24,8 +26,9 @@ export interface TrainerCheckpoint {
   readonly batchPosition: unknown;
 }
 
-/** What the round in progress has seen so far. `round` is -1 before the first round. */
-export interface RoundProgress {
+/** What the round in progress has seen so far. A type, not an interface: it is stored as JSON. */
+export type RoundProgress = {
+  /** -1 before the first round. */
   round: number;
   step: number;
   tokens: number;
@@ -34,8 +37,9 @@ export interface RoundProgress {
   computeMs: number;
   /** Embedding warm-up steps done: a newcomer warms up once in its life. */
   warmUpSteps: number;
+  /** Over this peer's life. */
   totalTokens: number;
-}
+};
 
 export interface RoundResult {
   /** theta_start - theta_end over the body, flat, in layout order. */
@@ -52,7 +56,7 @@ export interface RoundTrainerModules {
   readonly batches: BatchSource;
   /** UTF-8 bytes that each token id stands for; the denominator of bits per byte. */
   readonly byteLengths: ArrayLike<number>;
-  readonly heldOut: () => AsyncIterable<Batch> | Iterable<Batch>;
+  readonly heldOut: () => Iterable<Batch>;
   readonly save: (checkpoint: TrainerCheckpoint) => Promise<void>;
   readonly nowMs: () => number;
 }
@@ -117,7 +121,7 @@ export class RoundTrainer {
     this.#start = body;
     while (this.#progress.warmUpSteps < steps) {
       signal.throwIfAborted();
-      await model.trainEmbeddingStep(await batches.next(), this.#progress.warmUpSteps);
+      await model.trainEmbeddingStep(batches.next(), this.#progress.warmUpSteps);
       this.#progress.warmUpSteps++;
       onStep(this.#progress.warmUpSteps);
     }
@@ -142,12 +146,15 @@ export class RoundTrainer {
     try {
       while (progress.step < this.#plan.localSteps) {
         signal.throwIfAborted();
-        const batch = await this.#modules.batches.next();
+        const batch = this.#modules.batches.next();
         const startedMs = nowMs();
         const { loss } = await model.trainStep(batch, round * this.#plan.localSteps + progress.step);
         progress.computeMs += nowMs() - startedMs;
         this.#count(batch, loss);
-        onStep(progress.step, bitsPerByte(loss * batch.targets.length, this.#bytesOf(batch)));
+        onStep(
+          progress.step,
+          bitsPerByte(loss * batch.targets.length, countTargetBytes(batch, this.#modules.byteLengths)),
+        );
         if (nowMs() - this.#savedAtMs >= this.#plan.checkpointIntervalMs) await this.save();
       }
     } finally {
@@ -158,18 +165,11 @@ export class RoundTrainer {
 
   /** Bits per byte on held-out text of `body` with this peer's embedding; training is left exactly where it was. */
   async evaluate(body: Float32Array, signal: AbortSignal): Promise<number> {
-    const { model, heldOut } = this.#modules;
+    const { model, heldOut, byteLengths } = this.#modules;
     const local = await model.readBody();
     await model.writeBody(body);
     try {
-      let nats = 0;
-      let bytes = 0;
-      for await (const batch of heldOut()) {
-        signal.throwIfAborted();
-        nats += (await model.evaluate(batch)).nats;
-        bytes += this.#bytesOf(batch);
-      }
-      return bitsPerByte(nats, bytes);
+      return (await evaluateBitsPerByte(model, heldOut(), byteLengths, signal)).bitsPerByte;
     } finally {
       await model.writeBody(local);
     }
@@ -210,14 +210,8 @@ export class RoundTrainer {
     progress.step++;
     progress.tokens += tokens;
     progress.totalTokens += tokens;
-    progress.bytes += this.#bytesOf(batch);
+    progress.bytes += countTargetBytes(batch, this.#modules.byteLengths);
     progress.nats += loss * tokens;
-  }
-
-  #bytesOf(batch: Batch): number {
-    let bytes = 0;
-    for (const token of batch.targets) bytes += this.#modules.byteLengths[token] ?? 0;
-    return bytes;
   }
 
   async #result(): Promise<RoundResult> {
@@ -232,11 +226,6 @@ export class RoundTrainer {
       computeMs,
     };
   }
-}
-
-/** nats / (ln 2 * bytes): comparable between vocabularies, where loss per token is not. */
-function bitsPerByte(nats: number, bytes: number): number {
-  return nats / (Math.LN2 * bytes);
 }
 
 function subtract(a: Float32Array, b: Float32Array): Float32Array {

@@ -1,0 +1,195 @@
+import { beforeAll, describe, expect, it } from "vitest";
+import { bodyLength } from "#model/architecture.ts";
+import { genesisBody, initialEmbedding } from "#model/genesis.ts";
+import { createTrainingModel } from "#model/training-model.ts";
+import type { Batch, ModelConfig, OptimizerConfig } from "#model/types.ts";
+import { type RoundPlan, RoundTrainer, type TrainerCheckpoint } from "./round-trainer.ts";
+
+const config: ModelConfig = { blocks: 1, width: 16, heads: 2, sequenceLength: 8, vocabularySize: 40 };
+const optimizer: OptimizerConfig = {
+  learningRate: 0.01,
+  beta1: 0.9,
+  beta2: 0.95,
+  epsilon: 1e-8,
+  weightDecay: 0,
+  gradientClip: 1,
+  warmupSteps: 1,
+  totalSteps: 100,
+  finalLearningRateRatio: 0.1,
+};
+const plan: RoundPlan = { localSteps: 4, momentsAcrossRounds: "keep", checkpointIntervalMs: 1e9 };
+const batchSize = 2;
+/** Every token spells two bytes, except the first, which ends documents. */
+const byteLengths = Array.from({ length: config.vocabularySize }, (_, id) => (id === 0 ? 0 : 2));
+const body0 = genesisBody(config, 1);
+
+/** Batches that depend on nothing but their position. */
+function batchesFrom(start: number) {
+  let position = start;
+  return {
+    next(): Batch {
+      position++;
+      const ids = (shift: number) =>
+        Int32Array.from(
+          { length: batchSize * config.sequenceLength },
+          (_, at) => (at * 7 + position * 3 + shift) % config.vocabularySize,
+        );
+      return { inputs: ids(0), targets: ids(7), batchSize, sequenceLength: config.sequenceLength };
+    },
+    get position() {
+      return position;
+    },
+  };
+}
+
+interface Life {
+  readonly trainer: RoundTrainer;
+  readonly saved: TrainerCheckpoint[];
+  readonly steps: number[];
+  readonly onStep: (step: number) => void;
+}
+
+/** One life of a peer's trainer: a new process with what the last one saved. */
+async function live(checkpoint?: TrainerCheckpoint, ownPlan: RoundPlan = plan): Promise<Life> {
+  const model = await createTrainingModel({
+    config,
+    optimizer,
+    batchSize,
+    device: "cpu",
+    threads: 1,
+    body: body0,
+    embedding: initialEmbedding(config, "mine"),
+  });
+  const saved: TrainerCheckpoint[] = [];
+  const steps: number[] = [];
+  const trainer = await RoundTrainer.create(
+    ownPlan,
+    {
+      model,
+      batches: batchesFrom((checkpoint?.batchPosition as number | undefined) ?? 0),
+      byteLengths,
+      heldOut: () => [batchesFrom(1000).next()],
+      save: async (state) => void saved.push(structuredClone(state)),
+      nowMs: () => performance.now(),
+    },
+    checkpoint,
+  );
+  return { trainer, saved, steps, onStep: (step) => steps.push(step) };
+}
+
+const never = new AbortController().signal;
+
+/** A signal that fires when the given step has been taken. */
+function stopAfter(life: Life, step: number) {
+  const controller = new AbortController();
+  const onStep = (taken: number) => {
+    life.onStep(taken);
+    if (taken === step) controller.abort();
+  };
+  return { signal: controller.signal, onStep };
+}
+
+const moved = (body: Float32Array, by: number) => body.map((value) => value + by);
+
+describe("the round trainer", () => {
+  let whole: Awaited<ReturnType<RoundTrainer["trainRound"]>>;
+  beforeAll(async () => {
+    const life = await live();
+    whole = await life.trainer.trainRound(0, body0, false, life.onStep, never);
+    expect(life.steps).toEqual([1, 2, 3, 4]);
+  });
+
+  it("gives the change of the body and what it cost", () => {
+    expect(whole.delta).toHaveLength(bodyLength(config));
+    expect(whole.delta.some((value) => value !== 0)).toBe(true);
+    expect(whole.tokens).toBe(plan.localSteps * batchSize * config.sequenceLength);
+    expect(whole.bitsPerByte).toBeCloseTo(
+      (whole.lossNatsPerToken * whole.tokens) / Math.LN2 / whole.bytes,
+      12,
+    );
+  });
+
+  it("continues an interrupted round to the very same bits", async () => {
+    const first = await live();
+    const { signal, onStep } = stopAfter(first, 2);
+    await expect(first.trainer.trainRound(0, body0, false, onStep, signal)).rejects.toMatchObject({
+      name: "AbortError",
+    });
+    const second = await live(first.saved.at(-1));
+    const result = await second.trainer.trainRound(0, body0, false, second.onStep, never);
+    expect(second.steps).toEqual([3, 4]);
+    expect(result).toEqual({ ...whole, computeMs: expect.any(Number) });
+  });
+
+  it("gives the delta of a finished round again to a peer that died before it could publish", async () => {
+    const first = await live();
+    await first.trainer.trainRound(0, body0, false, first.onStep, never);
+    const second = await live(first.saved.at(-1));
+    const result = await second.trainer.trainRound(0, body0, false, second.onStep, never);
+    expect(second.steps).toEqual([]);
+    expect(result.delta).toEqual(whole.delta);
+  });
+
+  it("carries unpublished progress onto another body and its tokens into the next update", async () => {
+    const life = await live();
+    const { signal, onStep } = stopAfter(life, 2);
+    await expect(life.trainer.trainRound(0, body0, false, onStep, signal)).rejects.toThrow();
+    const before = life.saved.at(-1)!;
+    const elsewhere = moved(body0, 0.25);
+    const stopped = AbortSignal.abort();
+    await expect(life.trainer.trainRound(5, elsewhere, true, life.onStep, stopped)).rejects.toThrow();
+    const after = life.saved.at(-1)!;
+    for (let at = 0; at < body0.length; at += 97) {
+      const progress = before.start[at]! - before.state.body[at]!;
+      expect(elsewhere[at]! - after.state.body[at]!).toBeCloseTo(progress, 6);
+    }
+    const result = await life.trainer.trainRound(5, elsewhere, true, life.onStep, never);
+    expect(result.tokens).toBe((2 + plan.localSteps) * batchSize * config.sequenceLength);
+  });
+
+  it("starts the next round from the common body, not from its own", async () => {
+    const life = await live();
+    await life.trainer.trainRound(0, body0, false, life.onStep, never);
+    const common = moved(body0, 0.125);
+    await expect(
+      life.trainer.trainRound(1, common, false, life.onStep, AbortSignal.abort()),
+    ).rejects.toThrow();
+    expect(life.saved.at(-1)!.state.body).toEqual(common);
+  });
+
+  it("keeps or resets the moments between rounds as the run says", async () => {
+    for (const [choice, expected] of [
+      ["keep", plan.localSteps + 1],
+      ["reset", 1],
+    ] as const) {
+      const life = await live(undefined, { ...plan, momentsAcrossRounds: choice });
+      await life.trainer.trainRound(0, body0, false, life.onStep, never);
+      const { signal, onStep } = stopAfter(life, 1);
+      await expect(life.trainer.trainRound(1, body0, false, onStep, signal)).rejects.toThrow();
+      expect(life.saved.at(-1)!.state.momentSteps).toBe(expected);
+    }
+  });
+
+  it("fits the embedding to a body that stays as it is, once in its life", async () => {
+    const life = await live();
+    const common = moved(body0, 0.01);
+    await life.trainer.warmUp(common, 3, life.onStep, never);
+    const { state } = life.saved.at(-1)!;
+    expect(state.body).toEqual(common);
+    expect(state.embedding).not.toEqual(initialEmbedding(config, "mine"));
+    const again = await live(life.saved.at(-1));
+    await again.trainer.warmUp(common, 3, again.onStep, never);
+    expect(again.steps).toEqual([]);
+  });
+
+  it("evaluates another body without moving its own", async () => {
+    const life = await live();
+    const { signal, onStep } = stopAfter(life, 2);
+    await expect(life.trainer.trainRound(0, body0, false, onStep, signal)).rejects.toThrow();
+    const own = await life.trainer.evaluate(life.saved.at(-1)!.state.body, never);
+    const other = await life.trainer.evaluate(moved(body0, 0.5), never);
+    expect(other).not.toBeCloseTo(own, 3);
+    await life.trainer.save();
+    expect(life.saved.at(-1)!.state).toEqual(life.saved.at(-2)!.state);
+  });
+});

@@ -1,0 +1,139 @@
+// Entry of the trainer worker: puts tokenizer, data, model and rounds together behind the methods of messages.ts.
+// The only thread that computes; it never sees the network.
+import { parentPort } from "node:worker_threads";
+import { type BatchPosition, BatchStream, validationBatches } from "#model/data/batches.ts";
+import { readDocuments } from "#model/data/read-documents.ts";
+import { prepareTokens, type TokenDataset } from "#model/data/token-cache.ts";
+import { genesisBody, initialEmbedding } from "#model/genesis.ts";
+import { RandomStream } from "#model/random.ts";
+import type { Tokenizer } from "#model/tokenizer/tokenizer.ts";
+import { serve } from "./channel.ts";
+import { loadTrainerCheckpoint, saveTrainerCheckpoint } from "./checkpoint-file.ts";
+import { createOnDevice } from "./device.ts";
+import type {
+  CreateOptions,
+  CreateResult,
+  PrepareOptions,
+  PrepareProgress,
+  TrainerMethods,
+} from "./messages.ts";
+import { RoundTrainer } from "./round-trainer.ts";
+import { obtainTokenizer } from "./vocabulary.ts";
+
+interface Prepared {
+  readonly tokenizer: Tokenizer;
+  readonly tokens: TokenDataset;
+}
+
+interface Training {
+  readonly rounds: RoundTrainer;
+  readonly dispose: () => Promise<void>;
+}
+
+let prepared: Prepared | undefined;
+let training: Training | undefined;
+
+async function prepare(
+  options: PrepareOptions,
+  report: (progress: PrepareProgress) => void,
+  signal: AbortSignal,
+): Promise<TrainerMethods["prepare"]["result"]> {
+  const { paths, textField, cacheDirectory } = options;
+  const tokenizer = await obtainTokenizer({
+    ...options,
+    documents: () => readDocuments(paths, { textField, signal }),
+    onProgress: (fraction) => report({ stage: "tokenizer", fraction }),
+    signal,
+  });
+  report({ stage: "tokenizer-ready", vocabularySize: tokenizer.vocabularySize });
+  const tokens = await prepareTokens({
+    paths,
+    tokenizer,
+    cacheDirectory,
+    textField,
+    minimumValidationTokens: options.minimumValidationTokens,
+    onProgress: ({ bytesRead, bytesTotal, tokens }) =>
+      report({ stage: "tokens", fraction: bytesRead / bytesTotal, tokens }),
+    signal,
+  });
+  prepared = { tokenizer, tokens };
+  const { train, validation } = tokens;
+  return {
+    vocabularySize: tokenizer.vocabularySize,
+    trainTokens: train.tokens,
+    trainBytes: train.bytes,
+    validationTokens: validation.tokens,
+  };
+}
+
+async function create(options: CreateOptions): Promise<CreateResult> {
+  if (prepared === undefined) throw new Error("the trainer is created before its data is prepared");
+  const { tokenizer, tokens } = prepared;
+  const { body, batchSize, optimizer, genesis, privateSeed, checkpointFile, plan } = options;
+  const config = { ...body, vocabularySize: tokenizer.vocabularySize };
+  const shape = { batchSize, sequenceLength: body.sequenceLength };
+  const checkpoint = await loadTrainerCheckpoint(checkpointFile);
+
+  const batches =
+    checkpoint === undefined
+      ? new BatchStream(tokens.train, { ...shape, seed: RandomStream.fromSeed(privateSeed).nextUint32() })
+      : BatchStream.restore(tokens.train, shape, checkpoint.batchPosition as BatchPosition);
+  const embedding = initialEmbedding(config, privateSeed);
+  const { model, device } = await createOnDevice(options.device, {
+    config,
+    optimizer,
+    batchSize,
+    threads: options.threads,
+    body: genesis,
+    embedding,
+  });
+  const rounds = await RoundTrainer.create(
+    plan,
+    {
+      model,
+      batches,
+      byteLengths: tokenizer.byteLengths,
+      heldOut: () =>
+        validationBatches(tokens.validation, { ...shape, maximumTokens: options.evaluationTokens }),
+      save: (state) => saveTrainerCheckpoint(checkpointFile, state),
+      nowMs: () => performance.now(),
+    },
+    checkpoint,
+  );
+  training = {
+    rounds,
+    dispose: async () => {
+      await model.dispose();
+      batches.close();
+    },
+  };
+  return {
+    device,
+    bodyParameters: genesis.length,
+    embeddingParameters: embedding.length,
+    resumed: checkpoint?.progress,
+  };
+}
+
+function rounds(): RoundTrainer {
+  if (training === undefined) throw new Error("the trainer is used before it is created");
+  return training.rounds;
+}
+
+serve<TrainerMethods>(parentPort!, {
+  genesis: async ({ body, seed }) => genesisBody(body, seed),
+  prepare,
+  create: (options) => create(options),
+  warmUp: async ({ body, steps }, report, signal) => {
+    await rounds().warmUp(body, steps, report, signal);
+    return null;
+  },
+  trainRound: ({ round, body, carry }, report, signal) =>
+    rounds().trainRound(round, body, carry, (step, bitsPerByte) => report({ step, bitsPerByte }), signal),
+  evaluate: ({ body }, _, signal) => rounds().evaluate(body, signal),
+  close: async () => {
+    await training?.dispose();
+    training = undefined;
+    return null;
+  },
+});
