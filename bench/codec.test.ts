@@ -1,0 +1,37 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { floatBytes } from "#protocol/core/float-bytes.ts";
+import { benchCodec } from "./codec.ts";
+
+describe("the codec benchmark", () => {
+  let folder: string;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "glossa-bench-"));
+  });
+  afterEach(() => rm(folder, { recursive: true }));
+
+  it("measures a given update and prints one JSON object", async () => {
+    const file = join(folder, "delta.f32");
+    await writeFile(file, floatBytes(Float32Array.from({ length: 3000 }, (_, at) => Math.sin(at) / 100)));
+    const log = vi.spyOn(console, "log").mockImplementation(() => {});
+    await benchCodec(["--json", "--small", "--delta", file]);
+    const lines = log.mock.calls.map(([line]) => line as string);
+    log.mockRestore();
+    expect(lines).toHaveLength(1);
+    const report = JSON.parse(lines[0]!);
+    expect(report.delta.values).toBe(3000);
+    const [float32, int8] = report.codecs;
+    expect(float32).toMatchObject({ codec: "float32", bytes: 24 + 4 * 3000 });
+    expect(int8).toMatchObject({ codec: "int8", bytes: 24 + 4 * 12 + 3000 });
+    expect(float32.relativeSquaredError).toBeLessThan(1e-12);
+    expect(int8.relativeSquaredError).toBeGreaterThan(1e-6);
+    expect(int8.relativeSquaredError).toBeLessThan(1e-4);
+    for (const row of report.codecs) expect(row.encodeMBps).toBeGreaterThan(0);
+  });
+
+  it("refuses a number of steps that is none", async () => {
+    await expect(benchCodec(["--steps", "many"])).rejects.toThrow(/--steps is many/);
+  });
+});

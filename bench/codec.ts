@@ -1,0 +1,279 @@
+// `npm run bench -- codec`: what the codecs cost and what they lose on a real update, and how fast updates are summed
+// and bodies hashed. Measures the production code as it is; decides nothing.
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { cpus } from "node:os";
+import { parseArgs } from "node:util";
+import { gunzipSync } from "node:zlib";
+import { bodyTensors } from "#model/architecture.ts";
+import { genesisBody, initialEmbedding } from "#model/genesis.ts";
+import { createTrainingModel } from "#model/training-model.ts";
+import type { Batch } from "#model/types.ts";
+import { ReplicatedBody } from "#protocol/core/averaging.ts";
+import type { Codec } from "#protocol/core/codec/codec.ts";
+import { int8Codec } from "#protocol/core/codec/int8.ts";
+import { CODEC_NAMES, codecs } from "#protocol/core/codec/registry.ts";
+import { compressUpdate } from "#protocol/core/error-feedback.ts";
+import { readFloats } from "#protocol/core/float-bytes.ts";
+import { GRID_UNITS, type GridUpdate } from "#protocol/core/grid.ts";
+import type { Hash } from "#protocol/core/hash.ts";
+import { type ParameterLayout, parameterLayout } from "#protocol/core/layout.ts";
+import { bodyRoot } from "#protocol/core/merkle.ts";
+import { type PresetName, presetNames, presets } from "#protocol/core/presets.ts";
+import { parseRunConfig, totalSteps } from "#protocol/core/run-config.ts";
+
+const USAGE = `npm run bench -- codec [--json] [--delta FILE] [--steps N] [--small]
+  --delta FILE  a flat float32 little-endian update; without it the tiny model is trained on English novels
+  --steps N     training steps before the update is taken (default: the tiny run's local steps)
+  --small       leave out the 85M-parameter body, which needs 3 GB of memory`;
+
+/** Bytes as tokens: the update of the body is real, and no tokenizer has to be trained first. */
+const BYTE_VOCABULARY = 256;
+const CORPUS = new URL("../node/demo/corpora/en-novels.txt.gz", import.meta.url);
+const REPETITIONS = 5;
+
+const sha256: Hash = (bytes) => createHash("sha256").update(bytes).digest();
+
+interface Delta {
+  readonly source: string;
+  readonly values: Float32Array;
+  readonly layout: ParameterLayout;
+}
+
+interface CodecReport {
+  readonly codec: string;
+  readonly bytes: number;
+  /** float32 bytes over payload bytes. */
+  readonly ratio: number;
+  /** Sum of squared errors over sum of squared values. */
+  readonly relativeSquaredError: number;
+  readonly largestError: number;
+  readonly encodeMBps: number;
+  /** Checking the payload and reading every value onto the grid. */
+  readonly decodeMBps: number;
+  readonly errorFeedbackMBps: number;
+}
+
+interface BodyReport {
+  readonly preset: PresetName;
+  readonly parameters: number;
+  /** Adding one int8 update to a round's sums. */
+  readonly accumulateMBps: number;
+  /** Applying a round's mean to the body. */
+  readonly foldMBps: number;
+  readonly rootMBps: number;
+  /** The three in milliseconds for a round of three peers: three updates, one fold, one root. */
+  readonly roundOfThreeMs: number;
+}
+
+/** MB/s are always 10^6 float32 bytes of the body per second, so that all rows compare. */
+export async function benchCodec(args: string[]): Promise<void> {
+  const { values: flags } = parseArgs({
+    args,
+    options: {
+      json: { type: "boolean", default: false },
+      delta: { type: "string" },
+      steps: { type: "string" },
+      small: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (flags.help) return console.log(USAGE);
+  const delta =
+    flags.delta === undefined ? await trainDelta(stepsFrom(flags.steps)) : await readDelta(flags.delta);
+  const variants: [string, Codec][] = [
+    ...CODEC_NAMES.map((name): [string, Codec] => [name, codecs[name]]),
+    ...[64, 128, 1024].map((block): [string, Codec] => [`int8, block ${block}`, int8Codec(block)]),
+  ];
+  const report = {
+    machine: `${cpus()[0]?.model ?? "unknown"}, Node ${process.versions.node}`,
+    delta: { source: delta.source, values: delta.values.length, kurtosis: kurtosis(delta) },
+    codecs: variants.map(([name, codec]) => measureCodec(name, codec, delta)),
+    bodies: (flags.small ? (["tiny"] as const) : (["tiny", "12-block"] as const)).map(measureBody),
+  };
+  console.log(flags.json ? JSON.stringify(report) : describe(report));
+}
+
+function measureCodec(name: string, codec: Codec, { values, layout }: Delta): CodecReport {
+  const payload = codec.encode(values, layout);
+  const update = accepted(codec, payload, layout);
+  let errors = 0;
+  let signal = 0;
+  let largestError = 0;
+  update.forEachChunk((offset, grid) => {
+    for (let at = 0; at < grid.length; at++) {
+      const value = values[offset + at]!;
+      const error = Math.abs(value - grid[at]! / GRID_UNITS);
+      errors += error * error;
+      signal += value * value;
+      largestError = Math.max(largestError, error);
+    }
+  });
+  const residual = new Float32Array(values.length);
+  const megabytes = (4 * values.length) / 1e6;
+  return {
+    codec: name,
+    bytes: payload.length,
+    ratio: (4 * values.length) / payload.length,
+    relativeSquaredError: errors / signal,
+    largestError,
+    encodeMBps: megabytes / seconds(() => codec.encode(values, layout)),
+    decodeMBps: megabytes / seconds(() => accepted(codec, payload, layout).forEachChunk(() => {})),
+    errorFeedbackMBps: megabytes / seconds(() => compressUpdate(values, residual, codec, layout)),
+  };
+}
+
+function measureBody(preset: PresetName): BodyReport {
+  const { model } = parseRunConfig(presets[preset].config);
+  const layout = parameterLayout(bodyTensors(model), sha256);
+  const closedBody = genesisBody(model, 1);
+  // Any values will do for speed; the body's own are at hand.
+  const payload = codecs.int8.encode(closedBody, layout);
+  const update = accepted(codecs.int8, payload, layout);
+  const body = new ReplicatedBody({ closedRound: 0, closedBody, layout });
+  body.add(0, "first", update, 1);
+  let key = 0;
+  const accumulate = seconds(() => body.add(0, `${key++}`, update, 1));
+  const fold = seconds(
+    () => body.bodyAt(1),
+    () => body.add(0, `${key++}`, update, 1),
+  );
+  const root = seconds(() => bodyRoot(closedBody, sha256));
+  const megabytes = (4 * layout.total) / 1e6;
+  return {
+    preset,
+    parameters: layout.total,
+    accumulateMBps: megabytes / accumulate,
+    foldMBps: megabytes / fold,
+    rootMBps: megabytes / root,
+    roundOfThreeMs: 1000 * (3 * accumulate + fold + root),
+  };
+}
+
+/** A real update: the tiny preset, trained on bytes of English novels from genesis, as a peer's first round is. */
+async function trainDelta(givenSteps: number | undefined): Promise<Delta> {
+  const config = parseRunConfig(presets.tiny.config);
+  const { batchSize, localSteps } = config.training;
+  const steps = givenSteps ?? localSteps;
+  const modelConfig = { ...config.model, vocabularySize: BYTE_VOCABULARY };
+  const body = genesisBody(modelConfig, config.seed);
+  const text = gunzipSync(await readFile(CORPUS));
+  const model = await createTrainingModel({
+    config: modelConfig,
+    optimizer: { ...config.training, totalSteps: totalSteps(config) },
+    batchSize,
+    device: "cpu",
+    body,
+    embedding: initialEmbedding(modelConfig, 1),
+  });
+  try {
+    let loss = Number.NaN;
+    for (let step = 0; step < steps; step++) {
+      loss = (await model.trainStep(batchAt(text, step, batchSize, modelConfig.sequenceLength), step)).loss;
+    }
+    const trained = await model.readBody();
+    return {
+      source: `tiny, ${steps} steps on bytes of English novels, loss ${loss.toFixed(2)} nats/byte`,
+      values: body.map((value, index) => value - trained[index]!),
+      layout: parameterLayout(bodyTensors(modelConfig), sha256),
+    };
+  } finally {
+    await model.dispose();
+  }
+}
+
+/** Windows strewn over the text with a stride that shares no factor with its length in practice. */
+function batchAt(text: Uint8Array, step: number, batchSize: number, sequenceLength: number): Batch {
+  const inputs = new Int32Array(batchSize * sequenceLength);
+  const targets = new Int32Array(batchSize * sequenceLength);
+  for (let row = 0; row < batchSize; row++) {
+    const start = ((step * batchSize + row) * 7919 * sequenceLength) % (text.length - sequenceLength - 1);
+    inputs.set(text.subarray(start, start + sequenceLength), row * sequenceLength);
+    targets.set(text.subarray(start + 1, start + sequenceLength + 1), row * sequenceLength);
+  }
+  return { inputs, targets, batchSize, sequenceLength };
+}
+
+/** A flat update from a file, laid out as the preset with as many body parameters, or as one matrix. */
+async function readDelta(path: string): Promise<Delta> {
+  const bytes = await readFile(path);
+  const values = readFloats(bytes, 0, bytes.length >> 2);
+  const layouts = presetNames.map((name) =>
+    parameterLayout(bodyTensors(parseRunConfig(presets[name].config).model), sha256),
+  );
+  const layout =
+    layouts.find(({ total }) => total === values.length) ??
+    parameterLayout([{ name: "delta", shape: [1, values.length] }], sha256);
+  return { source: path, values, layout };
+}
+
+function accepted(codec: Codec, payload: Uint8Array, layout: ParameterLayout): GridUpdate {
+  const result = codec.decode(payload, layout);
+  if (!result.ok) throw new Error(`${codec.name} rejects its own payload: ${result.rejection.detail}`);
+  return result.update;
+}
+
+/** Best of several runs: what the code costs when the machine does nothing else. */
+function seconds(work: () => unknown, prepare: () => unknown = () => {}): number {
+  let best = Number.POSITIVE_INFINITY;
+  for (let run = 0; run < REPETITIONS; run++) {
+    prepare();
+    const startMs = performance.now();
+    work();
+    best = Math.min(best, (performance.now() - startMs) / 1000);
+  }
+  return best;
+}
+
+/** Fourth moment over the squared second: 3 for normal values, more for heavier tails. */
+function kurtosis({ values }: Delta): number {
+  let second = 0;
+  let fourth = 0;
+  for (const value of values) {
+    second += value ** 2;
+    fourth += value ** 4;
+  }
+  return (fourth * values.length) / second ** 2;
+}
+
+function stepsFrom(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const steps = Number(text);
+  if (!Number.isSafeInteger(steps) || steps < 1)
+    throw new Error(`--steps is ${text}; give a whole number from 1`);
+  return steps;
+}
+
+interface Report {
+  readonly machine: string;
+  readonly delta: { readonly source: string; readonly values: number; readonly kurtosis: number };
+  readonly codecs: readonly CodecReport[];
+  readonly bodies: readonly BodyReport[];
+}
+
+function describe({ machine, delta, codecs: rows, bodies }: Report): string {
+  const whole = (value: number) => value.toFixed(0).padStart(8);
+  return [
+    machine,
+    `update: ${delta.source}; ${delta.values} values, kurtosis ${delta.kurtosis.toFixed(1)}`,
+    "",
+    "codec               bytes   ratio  rel.sq.error   enc MB/s dec MB/s  ef MB/s",
+    ...rows.map(
+      (row) =>
+        row.codec.padEnd(16) +
+        `${row.bytes}`.padStart(9) +
+        row.ratio.toFixed(3).padStart(8) +
+        row.relativeSquaredError.toExponential(2).padStart(14) +
+        `  ${whole(row.encodeMBps)} ${whole(row.decodeMBps)} ${whole(row.errorFeedbackMBps)}`,
+    ),
+    "",
+    "body          parameters   add MB/s fold MB/s root MB/s  round of 3 peers",
+    ...bodies.map(
+      (row) =>
+        row.preset.padEnd(12) +
+        `${row.parameters}`.padStart(12) +
+        `  ${whole(row.accumulateMBps)}  ${whole(row.foldMBps)}  ${whole(row.rootMBps)}` +
+        `${row.roundOfThreeMs.toFixed(0).padStart(15)} ms`,
+    ),
+  ].join("\n");
+}
