@@ -40,7 +40,9 @@ export class DeviceUnavailableError extends Error {
   readonly device: Device;
   readonly remedy: string;
   constructor(device: Device, cause: unknown, remedy: string) {
-    const reason = (cause instanceof Error ? cause.message : String(cause)).split("\n", 1)[0];
+    const [line] = (cause instanceof Error ? cause.message : String(cause)).split("\n", 1) as [string];
+    // onnxruntime puts its own source line and the condition that failed before the reason.
+    const reason = line.replace(/^\/.* was false\. /, "");
     super(`The device "${device}" is not available (${reason}); ${remedy}.`, { cause });
     this.name = "DeviceUnavailableError";
     this.device = device;

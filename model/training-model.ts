@@ -112,7 +112,7 @@ class CompiledModel implements TrainingModel {
     return { nats: scalarOf(outputs, stepOutputs.nats), tokens: batch.inputs.length };
   }
 
-  readBody(): Promise<Float32Array> {
+  async readBody(): Promise<Float32Array> {
     this.#assertUsable();
     return this.#groups.body.weights.read();
   }
@@ -251,6 +251,7 @@ class CompiledModel implements TrainingModel {
         ...(device === "webgpu" && { residentOutputs: resident }),
       });
       this.#sessions.set(key, session);
+      session.catch(() => this.#sessions.delete(key));
     }
     return session;
   }

@@ -38,5 +38,7 @@ export function validateGraph(graph: Graph): void {
   }
   for (const [name, value] of graph.outputs) {
     if (!known.has(value)) throw new GraphError(name, "the output is never made");
+    if (names.has(name) && value.name !== name)
+      throw new GraphError(name, "the output has another value's name");
   }
 }

@@ -17,6 +17,7 @@ import {
   ValueInfoProtoSchema,
 } from "onnx-buf";
 import type { DataType, Graph, Op, Shape, Value } from "../graph/ops.ts";
+import { validateGraph } from "../graph/validate.ts";
 import { emitNode } from "./emitters.ts";
 import { MICROSOFT, type OnnxAttribute, type OnnxWriter } from "./writer.ts";
 
@@ -27,6 +28,7 @@ const MICROSOFT_OPSET = 1n;
 
 /** The graph as ModelProto bytes: constants embedded as float32, inputs and outputs under their public names. */
 export function emitOnnx(graph: Graph): Uint8Array {
+  validateGraph(graph);
   const onnx = create(GraphProtoSchema, { name: "glossa" });
   const int64Names = new Map<string, string>();
   let intermediates = 0;

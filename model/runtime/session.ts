@@ -1,6 +1,6 @@
 // The only file that knows onnxruntime-node: sessions from ONNX bytes, tensors in and out, devices that are not there.
 // `run` blocks the calling thread for its whole length, so sessions belong in a worker.
-import { InferenceSession, Tensor } from "onnxruntime-node";
+import { env, InferenceSession, Tensor } from "onnxruntime-node";
 import { DeviceUnavailableError } from "../errors.ts";
 import type { Shape } from "../graph/ops.ts";
 import type { Device } from "../types.ts";
@@ -50,8 +50,9 @@ export function hostData(tensor: DeviceTensor): Float32Array {
   return tensor.data as Float32Array;
 }
 
-/** Severity 3: errors only. At the default, onnxruntime warns on stderr of every harmless fallback. */
-const LOG_ERRORS_ONLY = 3;
+/** Whatever goes wrong comes as an exception too; onnxruntime's own lines on stderr would break a terminal's display. */
+env.logLevel = "fatal";
+const LOG_FATAL_ONLY = 4;
 
 /** Compiles ONNX bytes for a device; throws DeviceUnavailableError where that device is not there. */
 export async function createSession(bytes: Uint8Array, options: SessionOptions): Promise<Session> {
@@ -61,7 +62,7 @@ export async function createSession(bytes: Uint8Array, options: SessionOptions):
     session = await InferenceSession.create(bytes, {
       executionProviders: [device],
       graphOptimizationLevel: "all",
-      logSeverityLevel: LOG_ERRORS_ONLY,
+      logSeverityLevel: LOG_FATAL_ONLY,
       ...(threads !== undefined && { intraOpNumThreads: threads }),
       ...(profilePrefix !== undefined && { enableProfiling: true, profileFilePrefix: profilePrefix }),
       ...(residentOutputs.length > 0 && {

@@ -1,0 +1,111 @@
+import { describe, expect, it } from "vitest";
+import { DeviceUnavailableError } from "../errors.ts";
+import { GraphBuilder } from "../graph/builder.ts";
+import { validateGraph } from "../graph/validate.ts";
+import { emitOnnx } from "../onnx/emit.ts";
+import { allOpSamples } from "../testing/op-samples.ts";
+import { runOnCpu } from "../testing/run-on-cpu.ts";
+import { interpret } from "./interpreter.ts";
+import { createSession, hostData, hostTensor, type Session, scalarTensor } from "./session.ts";
+
+/** A few units in float32's last place (6e-8) for sums of the samples' length. */
+const FLOAT32_TOLERANCE = 2e-6;
+
+describe("a session on the cpu", () => {
+  it.each(allOpSamples)("agrees with the float64 interpreter on $title", async ({ op, sample }) => {
+    const b = new GraphBuilder();
+    const inputs = sample.inputs.map(({ type, shape }, index) => b.input(`x${index}`, shape, type));
+    const outputs = b.apply(op, inputs, sample.attributes);
+    const graph = b.build(Object.fromEntries(outputs.map((value, index) => [`y${index}`, value])));
+    validateGraph(graph);
+
+    const feeds = Object.fromEntries(sample.inputs.map(({ data }, index) => [`x${index}`, data]));
+    const expected = interpret(graph, feeds);
+    const actual = await runOnCpu(graph, feeds);
+    for (const [name, value] of graph.outputs) {
+      expect(actual[name]!.dims, name).toEqual(value.shape);
+      const scale = Math.max(1, ...Array.from(expected[name]!, Math.abs));
+      hostData(actual[name]!).forEach((number, at) => {
+        expect(Math.abs(number - expected[name]![at]!), `${name}[${at}]`).toBeLessThan(
+          FLOAT32_TOLERANCE * scale,
+        );
+      });
+    }
+  });
+
+  it("adds many rows of few ids without losing any, the same on every run", async () => {
+    const [rows, width, vocabulary] = [3000, 64, 16];
+    const b = new GraphBuilder();
+    const ids = b.input("ids", [rows], "int32");
+    const base = b.broadcast(b.scalar(0), [vocabulary, width]);
+    const ones = b.broadcast(b.scalar(1), [rows, width]);
+    const graph = b.build({ sums: b.scatterAdd(base, ids, ones) });
+    const session = await createSession(emitOnnx(graph), { device: "cpu", threads: 4 });
+    const feeds = {
+      ids: hostTensor(
+        Int32Array.from({ length: rows }, (_, at) => at % 3),
+        [rows],
+      ),
+    };
+    for (let run = 0; run < 5; run++) {
+      const sums = hostData((await session.run(feeds, { sums: null })).sums!);
+      for (let id = 0; id < vocabulary; id++) {
+        const expected = id < 3 ? rows / 3 : 0;
+        expect(new Set(sums.subarray(id * width, (id + 1) * width))).toEqual(new Set([expected]));
+      }
+    }
+    await session.dispose();
+  });
+
+  it("gives a cross-entropy even where the target's probability underflows", async () => {
+    const b = new GraphBuilder();
+    const { nats } = b.linearCrossEntropy(
+      b.input("hidden", [1, 1]),
+      b.input("head", [2, 1]),
+      b.input("targets", [1], "int32"),
+    );
+    const feeds = { hidden: Float64Array.of(1), head: Float64Array.of(300, -300), targets: Int32Array.of(1) };
+    expect(hostData((await runOnCpu(b.build({ nats }), feeds)).nats!)[0]).toBe(600);
+  });
+
+  it("fills a tensor that it is given for an output", async () => {
+    const b = new GraphBuilder();
+    const graph = b.build({ y: b.mul(b.input("x", [3]), b.scalar(2)) });
+    const session = await createSession(emitOnnx(graph), { device: "cpu" });
+    const flat = new Float32Array(5);
+    const y = hostTensor(flat.subarray(1, 4), [3]);
+    await session.run({ x: hostTensor(Float32Array.of(1.5, 2.5, 3.5), [3]) }, { y });
+    expect([...flat]).toEqual([0, 3, 5, 7, 0]);
+    await session.dispose();
+  });
+
+  it("is not replaced by another device where the one asked for is missing", async () => {
+    const b = new GraphBuilder();
+    const bytes = emitOnnx(b.build({ y: b.exp(b.input("x", [3])) }));
+    for (const device of ["webgpu", "cuda"] as const) {
+      const outcome = await createSession(bytes, { device }).catch((error: unknown) => error);
+      if (!(outcome instanceof Error)) {
+        await (outcome as Session).dispose(); // This machine has the device.
+        continue;
+      }
+      expect(outcome).toBeInstanceOf(DeviceUnavailableError);
+      expect(outcome).toMatchObject({ code: "DEVICE_UNAVAILABLE", device, cause: expect.any(Error) });
+      expect(outcome.message).toMatch(/or choose the device cpu\.$/);
+    }
+  });
+
+  it("returns an input, a constant and a value under two names", async () => {
+    const b = new GraphBuilder();
+    const x = b.input("x", []);
+    const twice = b.add(x, x);
+    const graph = b.build({ same: x, half: b.scalar(0.5), first: twice, second: twice });
+    const session = await createSession(emitOnnx(graph), { device: "cpu" });
+    const outputs = await session.run(
+      { x: scalarTensor(3) },
+      { same: null, half: null, first: null, second: null },
+    );
+    const numbers = ["same", "half", "first", "second"].map((name) => hostData(outputs[name]!)[0]);
+    expect(numbers).toEqual([3, 0.5, 6, 6]);
+    await session.dispose();
+  });
+});

@@ -1,0 +1,204 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { bodyLength } from "./architecture.ts";
+import {
+  ModelConfigError,
+  ModelDisposedError,
+  NonFiniteStepError,
+  TensorSizeError,
+  TokenOutOfRangeError,
+} from "./errors.ts";
+import { genesisBody, initialEmbedding } from "./genesis.ts";
+import { learningRateAt } from "./optim/schedule.ts";
+import { RandomStream } from "./random.ts";
+import { createTrainingModel, type TrainingModelOptions } from "./training-model.ts";
+import type { Batch, ModelConfig, OptimizerConfig, TrainingModel } from "./types.ts";
+
+const config: ModelConfig = { blocks: 2, width: 24, heads: 3, sequenceLength: 8, vocabularySize: 37 };
+const optimizer: OptimizerConfig = {
+  learningRate: 1e-2,
+  beta1: 0.9,
+  beta2: 0.95,
+  epsilon: 1e-8,
+  weightDecay: 0.1,
+  gradientClip: 1,
+  warmupSteps: 3,
+  totalSteps: 60,
+  finalLearningRateRatio: 0.1,
+};
+const batchSize = 3;
+
+const open: TrainingModel[] = [];
+afterEach(async () => {
+  for (const model of open.splice(0)) await model.dispose();
+});
+
+async function create(changes: Partial<TrainingModelOptions> = {}): Promise<TrainingModel> {
+  const model = await createTrainingModel({
+    config,
+    optimizer,
+    batchSize,
+    device: "cpu",
+    threads: 2,
+    body: genesisBody(config, "test"),
+    embedding: initialEmbedding(config, "test"),
+    ...changes,
+  });
+  open.push(model);
+  return model;
+}
+
+function randomBatch(seed: string): Batch {
+  const stream = RandomStream.fromSeed(seed);
+  const draw = () =>
+    Int32Array.from({ length: batchSize * config.sequenceLength }, () => stream.nextUint32() % 37);
+  return { inputs: draw(), targets: draw(), batchSize, sequenceLength: config.sequenceLength };
+}
+
+async function losses(model: TrainingModel, from: number, to: number): Promise<number[]> {
+  const result: number[] = [];
+  for (let step = from; step < to; step++)
+    result.push((await model.trainStep(randomBatch(`${step % 4}`), step)).loss);
+  return result;
+}
+
+describe("a training model on the cpu", () => {
+  it("learns one batch by heart", async () => {
+    const model = await create({ optimizer: { ...optimizer, totalSteps: 120 } });
+    const batch = randomBatch("heart");
+    const first = await model.trainStep(batch, 0);
+    expect(first.loss).toBeCloseTo(Math.log(37), 1);
+    for (let step = 1; step < 120; step++) await model.trainStep(batch, step);
+    const { nats, tokens } = await model.evaluate(batch);
+    expect(tokens).toBe(24);
+    expect(nats / tokens).toBeLessThan(0.1);
+  });
+
+  it("gives the same losses to the bit, twice from one start", async () => {
+    const [a, b] = [await create(), await create()];
+    expect(await losses(a, 0, 12)).toEqual(await losses(b, 0, 12));
+    expect(await a.readState()).toEqual(await b.readState());
+  });
+
+  it("goes on to the bit from a state that was read and written back", async () => {
+    const a = await create();
+    await losses(a, 0, 5);
+    await a.trainEmbeddingStep(randomBatch("apart"), 5);
+    const state = await a.readState();
+    expect(state).toMatchObject({ momentSteps: 5, embeddingMomentSteps: 6 });
+    const goneOn = await losses(a, 5, 11);
+
+    const b = await create({ body: new Float32Array(bodyLength(config)).fill(0.5) });
+    await b.writeState(state);
+    expect(await losses(b, 5, 11)).toEqual(goneOn);
+    expect(await b.readState()).toEqual(await a.readState());
+  });
+
+  it("hands out copies", async () => {
+    const model = await create();
+    const body = await model.readBody();
+    const before = body.slice();
+    await losses(model, 0, 2);
+    expect(body).toEqual(before);
+    body.fill(7);
+    expect((await model.readBody()).includes(7)).toBe(false);
+  });
+
+  it("evaluates to the loss that the next step reports, and moves nothing", async () => {
+    const model = await create();
+    await losses(model, 0, 3);
+    const state = await model.readState();
+    const batch = randomBatch("evaluation");
+    const { nats, tokens } = await model.evaluate(batch);
+    expect(await model.readState()).toEqual(state);
+    const { loss } = await model.trainStep(batch, 3);
+    expect(nats / tokens).toBeCloseTo(loss, 5);
+  });
+
+  it("moves only the embedding and its moments in an embedding step", async () => {
+    const model = await create();
+    await losses(model, 0, 2);
+    const before = await model.readState();
+    const batch = randomBatch("embedding");
+    const { loss } = await model.trainEmbeddingStep(batch, 2);
+    for (let step = 3; step < 20; step++) await model.trainEmbeddingStep(batch, step);
+    const after = await model.readState();
+    expect(after.body).toEqual(before.body);
+    expect(after.bodyMoment1).toEqual(before.bodyMoment1);
+    expect(after.bodyMoment2).toEqual(before.bodyMoment2);
+    expect(after.momentSteps).toBe(2);
+    expect(after.embedding).not.toEqual(before.embedding);
+    expect((await model.trainEmbeddingStep(batch, 20)).loss).toBeLessThan(loss - 0.5);
+  });
+
+  it("takes the first step after resetMoments as one with moments of zero", async () => {
+    const used = await create();
+    await losses(used, 0, 4);
+    await used.resetMoments();
+    const { body, embedding } = await used.readState();
+    const fresh = await create({ body, embedding });
+    expect(await losses(used, 4, 8)).toEqual(await losses(fresh, 4, 8));
+    expect(await used.readState()).toEqual(await fresh.readState());
+  });
+
+  it("trains from a body that was written, with the moments it had", async () => {
+    const model = await create();
+    await losses(model, 0, 2);
+    const before = await model.readState();
+    const other = genesisBody(config, "other");
+    await model.writeBody(other);
+    expect(await model.readState()).toEqual({ ...before, body: other });
+  });
+
+  it("reports the schedule's learning rate", async () => {
+    const model = await create();
+    const { learningRate } = await model.trainStep(randomBatch("rate"), 30);
+    expect(learningRate).toBe(learningRateAt(optimizer, 30));
+  });
+
+  it("leaves everything as it was where a step is not finite", async () => {
+    const model = await create();
+    await losses(model, 0, 2);
+    const state = await model.readState();
+    const broken = state.body.slice();
+    broken[100] = Number.NaN;
+    await model.writeBody(broken);
+    await expect(model.trainStep(randomBatch("nan"), 2)).rejects.toThrow(NonFiniteStepError);
+    await model.writeBody(state.body);
+    expect(await model.readState()).toEqual(state);
+  });
+
+  it("refuses what does not fit it, and stays usable", async () => {
+    const model = await create();
+    const good = randomBatch("good");
+    await expect(model.trainStep({ ...good, inputs: good.inputs.slice(1) }, 0)).rejects.toThrow(
+      TensorSizeError,
+    );
+    await expect(model.evaluate({ ...good, targets: good.targets.with(3, 37) })).rejects.toThrow(
+      TokenOutOfRangeError,
+    );
+    await expect(model.trainStep({ ...good, inputs: good.inputs.with(0, -1) }, 0)).rejects.toThrow(
+      TokenOutOfRangeError,
+    );
+    await expect(model.writeBody(new Float32Array(3))).rejects.toThrow(TensorSizeError);
+    const state = await model.readState();
+    const misfit = { ...state, body: state.body.fill(0), embeddingMoment2: new Float32Array(1) };
+    await expect(model.writeState(misfit)).rejects.toThrow(TensorSizeError);
+    expect(await model.readBody()).toEqual(genesisBody(config, "test"));
+    await expect(model.trainStep(good, 0)).resolves.toMatchObject({ loss: expect.any(Number) });
+  });
+
+  it("is refused where its configuration cannot be built", async () => {
+    await expect(create({ config: { ...config, heads: 5 } })).rejects.toThrow(ModelConfigError);
+    await expect(create({ batchSize: 0 })).rejects.toThrow(ModelConfigError);
+    await expect(create({ optimizer: { ...optimizer, beta2: 1 } })).rejects.toThrow(ModelConfigError);
+    await expect(create({ embedding: new Float32Array(37) })).rejects.toThrow(TensorSizeError);
+  });
+
+  it("says that it was disposed of", async () => {
+    const model = await create();
+    await model.dispose();
+    await model.dispose();
+    await expect(model.trainStep(randomBatch("late"), 0)).rejects.toThrow(ModelDisposedError);
+    await expect(model.readBody()).rejects.toThrow(ModelDisposedError);
+  });
+});
