@@ -129,6 +129,17 @@ export const nodeConfigSchema = z
     }),
 
     ...networkSettings,
+    bootstrap: setting(z.array(text("must be multiaddrs with /p2p/<peer id>")).default([]), {
+      description: "Address of a bootstrap or of any peer of the run, beside those in the invite.",
+      value: "MULTIADDR",
+      list: true,
+      group: NETWORK,
+    }),
+    manifest: setting(text("must be a .run.json file").optional(), {
+      description: "The run's manifest, as `glossa init` wrote it, for a start without asking anyone for it.",
+      value: "FILE",
+      group: NETWORK,
+    }),
 
     ...logSettings,
     events: setting(choice(["none", "json"]).default("none"), {

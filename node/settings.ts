@@ -31,7 +31,7 @@ export interface Setting {
 
 /** A flag, value or combination of them that makes no sense. The message names the flag and what it wants. */
 export class UsageError extends Error {
-  readonly code = "usage";
+  readonly code = "USAGE";
 
   constructor(message: string) {
     super(message);
@@ -143,6 +143,9 @@ export function globalFlagsIn(argv: readonly string[]): GlobalFlags {
   };
 }
 
+/** The process' environment, or any map of that form; `undefined` where a command reads none of it. */
+export type Environment = Readonly<Record<string, string | undefined>> | undefined;
+
 /**
  * Reads the settings of `schema` from flags, then from the environment, then from defaults. Words that belong to no
  * flag go to the list `positionals` names, or are refused.
@@ -151,14 +154,14 @@ export function globalFlagsIn(argv: readonly string[]): GlobalFlags {
 export function readSettings<Schema extends z.ZodObject>(
   schema: Schema,
   argv: readonly string[],
-  environment: Readonly<Record<string, string | undefined>>,
+  environment: Environment,
   positionals?: keyof z.output<Schema> & string,
 ): z.output<Schema> {
   const settings = settingsOf(schema);
   const input: Record<string, unknown> = {};
   const origin = new Map<string, string>();
   for (const { key, environment: variable, meta } of settings) {
-    const value = environment[variable];
+    const value = environment?.[variable];
     if (value === undefined || value === "") continue;
     input[key] = meta.list ? value.split(",") : value;
     origin.set(key, variable);
@@ -170,7 +173,7 @@ export function readSettings<Schema extends z.ZodObject>(
   const parsed = schema.safeParse(input);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
-  throw new UsageError(explain(issue, settings, input, origin));
+  throw new UsageError(explain(issue, settings, input, origin, environment !== undefined));
 }
 
 function readFlags(
@@ -251,19 +254,16 @@ function explain(
   settings: readonly Setting[],
   input: Record<string, unknown>,
   origin: ReadonlyMap<string, string>,
+  readsEnvironment: boolean,
 ): string {
   const entry = settings.find(({ key }) => key === issue.path[0]);
   if (entry === undefined) return issue.message;
   const name = origin.get(entry.key) ?? `--${entry.flag}`;
   const given = input[entry.key];
   if (given === undefined) {
-    return `${name} is missing: give ${name} ${entry.meta.value ?? ""} or set ${entry.environment}.`.replace(
-      "  ",
-      " ",
-    );
+    const instead = readsEnvironment ? ` or set ${entry.environment}` : "";
+    return `--${entry.flag} is missing: give --${entry.flag} ${entry.meta.value}${instead}.`;
   }
-  const value = issue.path
-    .slice(1)
-    .reduce((at: unknown, step) => (at as Record<PropertyKey, unknown>)?.[step], given);
-  return `${name} ${issue.message}, not ${JSON.stringify(value)}.`;
+  const at = (value: unknown, step: PropertyKey) => (value as Record<PropertyKey, unknown> | null)?.[step];
+  return `${name} ${issue.message}, not ${JSON.stringify(issue.path.slice(1).reduce(at, given))}.`;
 }

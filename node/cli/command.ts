@@ -1,13 +1,13 @@
 // What a command of `glossa` is. Commands hold no parsing and no error handling: main.ts does both for all of them.
-import type { Writable } from "node:stream";
 import type { z } from "zod";
 import type { GlobalFlags } from "../settings.ts";
+import type { Output } from "../terminal/output.ts";
 
 export interface CommandContext {
   /** Fires on the first Ctrl-C or SIGTERM: leave cleanly. A second one ends the process at once. */
   readonly signal: AbortSignal;
-  readonly stdout: Writable;
-  readonly stderr: Writable;
+  readonly stdout: Output;
+  readonly stderr: Output;
   readonly flags: GlobalFlags;
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
@@ -21,6 +21,8 @@ export interface Command<Schema extends z.ZodObject = z.ZodObject> {
   readonly settings: Schema;
   /** The list setting that takes the words without a flag; absent: such words are refused. */
   readonly positionals?: (keyof z.output<Schema> & string) | undefined;
+  /** Settings may also come from GLOSSA_* variables: for processes that run as services. */
+  readonly readsEnvironment?: boolean;
   /** What to type, and what it does. */
   readonly examples: readonly (readonly [command: string, meaning: string])[];
   /** Resolves when the work is done or was left cleanly; rejects with a typed error, which main.ts reports. */

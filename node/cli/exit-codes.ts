@@ -9,122 +9,187 @@ export interface ExitEntry {
   readonly remedy: string;
 }
 
-const row = (exit: number, meaning: string, remedy: string): ExitEntry => ({ exit, meaning, remedy });
+/** Bugs and everything that carries no code of ours. */
+export const UNEXPECTED: ExitEntry = {
+  exit: 1,
+  meaning: "an error that glossa does not know",
+  remedy: "Run again with --verbose and report the stack.",
+};
 
-/** Bugs and everything that carries no code. */
-export const UNEXPECTED: ExitEntry = row(
-  1,
-  "an error that glossa does not know",
-  "Run again with --verbose and report the stack.",
-);
-
-/** Ended by a second Ctrl-C before the clean exit was through (128 + SIGINT). */
+/** Stopped before there was a result, or by a second Ctrl-C before the clean exit was through (128 + SIGINT). */
 export const INTERRUPTED_EXIT = 130;
 
-const usage = row(2, "a flag, word or value that makes no sense", "See --help of the command.");
-const data = row(10, "a data path that is missing, empty or unreadable", "Check the paths given to --data.");
-const invite = row(
-  20,
-  "an invite that is malformed or mistyped",
-  "Copy the whole invite that `glossa init` printed.",
-);
-const manifest = row(
-  22,
-  "a run manifest that does not match the run's id",
-  "Get a fresh invite from the run's owner.",
-);
-const unreachable = row(
-  21,
-  "no bootstrap or peer could be reached",
-  "Check the addresses, the network and firewalls.",
-);
-const stateUse = row(
-  30,
-  "a state directory that another process uses",
-  "Stop the other peer or give --state-dir.",
-);
-const stateBroken = row(
-  33,
-  "a state directory whose files are damaged",
-  "Restore it, or start afresh in another one.",
-);
-const device = row(40, "a device that is not there", "Use --device cpu, or install the device's driver.");
-const demo = row(
-  50,
-  "a demo whose peers did not agree, did not learn or died",
-  "Run again with --keep and read the logs.",
-);
+interface Row extends ExitEntry {
+  /** Codes of errors, in capitals; those of the operating system begin with E. */
+  readonly codes: readonly string[];
+}
 
-/** Codes of glossa's own errors and of the operating system. */
-export const EXIT_CODES: Readonly<Record<string, ExitEntry>> = {
-  usage,
-  "unknown-command": usage,
-  "config-invalid": row(
+const row = (exit: number, meaning: string, remedy: string, ...codes: string[]): Row => ({
+  exit,
+  meaning,
+  remedy,
+  codes,
+});
+
+export const EXIT_TABLE: readonly Row[] = [
+  row(
+    2,
+    "a flag or value that makes no sense",
+    "See --help of the command.",
+    "USAGE",
+    "VOCABULARY_SIZE_OUT_OF_RANGE",
+  ),
+  row(
     3,
     "a run configuration that is not valid",
     "Correct the field that the message names.",
+    "RUN_CONFIG_INVALID",
+    "MODEL_CONFIG_INVALID",
+    "LAYOUT_INVALID",
   ),
-  "unsupported-node": row(78, "a Node that is too old", "Use `npx glossa` or `npm run glossa --`."),
-
-  "data-missing": data,
-  "data-empty": data,
-  "data-binary": row(
-    11,
+  row(10, "data that is missing or unreadable", "Check the paths that were given.", "DATA_MISSING", "ENOENT"),
+  row(11, "data without any text", "Give files that hold text.", "DATA_EMPTY"),
+  row(
+    12,
     "data that is not text",
     "Give .txt, .jsonl or .parquet files, also as .gz or .zst.",
+    "DATA_BINARY",
   ),
-  "corpus-too-small": row(
-    12,
-    "a corpus too small for what is asked of it",
-    "Give more data or lower the vocabulary.",
-  ),
-  "tokenizer-unreadable": row(
+  row(
     13,
-    "a tokenizer file that cannot be used",
-    "Give a byte-level BPE tokenizer.json.",
+    "a corpus too small for what is asked of it",
+    "Give more text, or a smaller vocabulary.",
+    "CORPUS_TOO_SMALL",
+    "CORPUS_TOO_SMALL_FOR_VOCABULARY",
   ),
-
-  "invite-malformed": invite,
-  "bootstrap-unreachable": unreachable,
-  "manifest-mismatch": manifest,
-  "manifest-not-found": row(
+  row(
+    14,
+    "a tokenizer that cannot be used",
+    "Give a byte-level BPE tokenizer.json, or let one be trained.",
+    "TOKENIZER_UNREADABLE",
+    "TOKENIZER_NOT_BYTE_LEVEL_BPE",
+    "TOKENIZER_MISSING_BYTES",
+    "TOKENIZER_UNSUPPORTED",
+  ),
+  row(15, "data that is damaged", "Check the file with the tool that made it.", "DATA_CORRUPT"),
+  row(
+    20,
+    "an invite that is malformed or mistyped",
+    "Copy the whole invite that glossa init printed.",
+    "INVITE_NOT_AN_INVITE",
+    "INVITE_UNKNOWN_VERSION",
+    "INVITE_TYPO",
+    "INVITE_OUT_OF_BOUNDS",
+  ),
+  row(
+    21,
+    "no bootstrap or peer could be reached",
+    "Check the addresses, the network and the firewall.",
+    "BOOTSTRAP_UNREACHABLE",
+    "PEER_UNREACHABLE",
+    "PEER_TIMEOUT",
+    "ECONNREFUSED",
+    "ETIMEDOUT",
+  ),
+  row(
+    22,
+    "a run manifest that is not the one of the run's id",
+    "Ask whoever made the run for a new invite.",
+    "MANIFEST_HASH_MISMATCH",
+    "MANIFEST_MISMATCH",
+    "MANIFEST_UNKNOWN_VERSION",
+    "MANIFEST_OVERSIZED",
+    "MANIFEST_INVALID",
+  ),
+  row(
     23,
-    "no peer or bootstrap knows the run",
-    "Upload it with `glossa init --bootstrap`.",
+    "a run that nobody reached knows",
+    "Upload it with glossa init --bootstrap.",
+    "MANIFEST_NOT_FOUND",
+    "MANIFEST_REFUSED",
   ),
-  "port-in-use": row(24, "a port that another process uses", "Give another port, or 0 for a free one."),
-  "address-invalid": row(25, "an address that cannot be used", "Write it as /ip4/192.0.2.7/tcp/4001."),
-
-  "state-in-use": stateUse,
-  "state-of-another-run": row(31, "a state directory of another run", "Give another --state-dir."),
-  "disk-full": row(32, "a full disk; the last saved state is intact", "Free some space and start again."),
-  "state-corrupt": stateBroken,
-  "state-not-writable": row(
+  row(
+    24,
+    "a port that is taken",
+    "Give another port, or 0 for a free one.",
+    "PORT_IN_USE",
+    "ADDRESS_IN_USE",
+    "EADDRINUSE",
+  ),
+  row(
+    25,
+    "an address that cannot be used",
+    "Write it as /ip4/192.0.2.7/tcp/4001.",
+    "ADDRESS_INVALID",
+    "ADDRESS_UNAVAILABLE",
+    "LISTEN_FAILED",
+    "EADDRNOTAVAIL",
+  ),
+  row(
+    30,
+    "a state directory that another process uses",
+    "Stop that one or give --state-dir.",
+    "STATE_IN_USE",
+  ),
+  row(31, "a state directory of another run", "Give another --state-dir.", "STATE_OF_ANOTHER_RUN"),
+  row(
+    32,
+    "a full disk; the last saved state is intact",
+    "Free some space and start again.",
+    "DISK_FULL",
+    "ENOSPC",
+    "EDQUOT",
+  ),
+  row(
+    33,
+    "state that is damaged",
+    "Restore it from a copy, or start afresh in another --state-dir.",
+    "STATE_CORRUPT",
+    "IDENTITY_INVALID",
+    "CHECKPOINT_INVALID",
+  ),
+  row(
     34,
-    "a state directory that cannot be written",
-    "Change its permissions or --state-dir.",
+    "files that may not be read or written",
+    "Check the permissions.",
+    "STATE_NOT_WRITABLE",
+    "EACCES",
+    "EPERM",
   ),
+  row(
+    40,
+    "a device that is not there",
+    "Use --device cpu, or install what the device needs.",
+    "DEVICE_UNAVAILABLE",
+  ),
+  row(
+    41,
+    "training that left the finite numbers",
+    "Lower the run's learning rate, or resume from an earlier checkpoint.",
+    "NON_FINITE_STEP",
+    "UPDATE_NOT_FINITE",
+  ),
+  row(42, "a trainer that stopped unexpectedly", "Start the peer again: it resumes.", "TRAINER_CRASHED"),
+  row(50, "a demo whose peers died, disagreed or did not learn", "Run it again with --keep.", "DEMO_FAILED"),
+  row(60, "no running peer to ask", "Start one with glossa peer, or give --state-dir.", "NO_RUNNING_PEER"),
+  row(61, "a peer that does not answer", "Check that its process is alive.", "CONTROL_UNREACHABLE"),
+  row(78, "a Node that is too old", "Use npx glossa or npm run glossa --.", "NODE_TOO_OLD"),
+];
 
-  "device-unavailable": device,
+const BY_CODE = new Map(EXIT_TABLE.flatMap((entry) => entry.codes.map((code) => [code, entry] as const)));
 
-  "no-running-peer": row(60, "no running peer to ask", "Start one with `glossa peer`, or give --state-dir."),
-  "control-unreachable": row(61, "a peer that does not answer", "Check that the peer's process is alive."),
-
-  "demo-failed": demo,
-
-  // What the operating system says where no part of glossa has said it better.
-  EADDRINUSE: row(24, "a port that another process uses", "Give another port, or 0 for a free one."),
-  ENOSPC: row(32, "a full disk; the last saved state is intact", "Free some space and start again."),
-  EDQUOT: row(32, "a full disk; the last saved state is intact", "Free some space and start again."),
-  ENOENT: row(10, "a file that is not there", "Check the paths that were given."),
-  EACCES: row(34, "a file that may not be read or written", "Check the permissions."),
-};
-
-/** The entry of an error, by its `code`, or by that of the nearest cause that has a known one. */
+/** The entry of an error, by its `code` or by that of the nearest cause that has a known one. */
 export function exitEntryOf(error: unknown): ExitEntry & { readonly code: string } {
   for (let at = error; at instanceof Error; at = at.cause) {
-    const code = (at as { code?: unknown }).code;
-    if (typeof code === "string" && Object.hasOwn(EXIT_CODES, code)) return { code, ...EXIT_CODES[code]! };
+    const code = codeOf(at);
+    const entry = code === undefined ? undefined : BY_CODE.get(code);
+    if (code !== undefined && entry !== undefined) return { ...entry, code };
   }
-  return { code: "unexpected", ...UNEXPECTED };
+  return { ...UNEXPECTED, code: "UNEXPECTED" };
+}
+
+/** Codes read the same in capitals with underscores, whichever way a module spells them. */
+function codeOf(error: Error): string | undefined {
+  const { code } = error as { code?: unknown };
+  return typeof code === "string" ? code.toUpperCase().replaceAll("-", "_") : undefined;
 }

@@ -41,6 +41,9 @@ export function helpOf(command: Command): string {
     "",
     "Everywhere:",
     ...columns(globals),
+    ...(command.readsEnvironment
+      ? ["", "A flag such as --log-level may also be set as GLOSSA_LOG_LEVEL in the environment; flags win."]
+      : []),
     ...(command.examples.length === 0 ? [] : ["", "Examples:"]),
     ...command.examples.flatMap(([line, meaning]) => [`  # ${meaning}`, `  ${line}`]),
     "",

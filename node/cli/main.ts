@@ -10,12 +10,18 @@ import { reportError } from "./report-error.ts";
 /** Entry of the launcher: runs `argv` against the real process and sets its exit code. Never rejects. */
 export async function main(argv: readonly string[]): Promise<void> {
   const controller = new AbortController();
-  const interrupt = () => {
-    if (controller.signal.aborted) process.exit(INTERRUPTED_EXIT);
+  const seen = new Set<NodeJS.Signals>();
+  const interrupt = (signal: NodeJS.Signals) => {
+    // Ctrl-C in a terminal reaches a parent and its children, and the parent then ends them with SIGTERM: only the
+    // same signal twice means impatience.
+    if (seen.has(signal)) process.exit(INTERRUPTED_EXIT);
+    seen.add(signal);
     controller.abort();
   };
   process.on("SIGINT", interrupt);
   process.on("SIGTERM", interrupt);
+  // A child of another glossa (the demo) leaves when its parent is gone, however that went.
+  process.once("disconnect", () => controller.abort());
   // A reader that goes away (`glossa stats | head -1`) is no error.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error;
@@ -40,11 +46,13 @@ export async function runCli(argv: readonly string[], world: Omit<CommandContext
       world.stdout.write(helpOf(command));
       return 0;
     }
-    const settings = readSettings(command.settings, argv.slice(1), world.environment, command.positionals);
+    const environment = command.readsEnvironment ? world.environment : undefined;
+    const settings = readSettings(command.settings, argv.slice(1), environment, command.positionals);
     await command.run(settings, { ...world, flags });
     return 0;
   } catch (error) {
-    if (world.signal.aborted && isAbort(error)) return 0;
+    // A command that leaves cleanly resolves; one that was cut off in the middle has no result to call success.
+    if (world.signal.aborted && isAbort(error)) return INTERRUPTED_EXIT;
     const { exitCode, text } = reportError(error, flags);
     world.stderr.write(text);
     return exitCode;

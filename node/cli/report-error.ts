@@ -22,7 +22,7 @@ export function reportError(
     return { exitCode: exit, text: `${JSON.stringify(body)}\n` };
   }
   // Our own messages already name cause and remedy; an unknown error gets the usual remedy beside it.
-  const sentence = code === "unexpected" ? `${firstLine(message)} (${remedy})` : message;
+  const sentence = code === "UNEXPECTED" ? `${firstLine(message)} (${remedy})` : message;
   return { exitCode: exit, text: `glossa: ${sentence}\n${stack === undefined ? "" : `${stack}\n`}` };
 }
 

@@ -46,7 +46,7 @@ test("an absent file reads as undefined", async () => {
 
 test("a write without room is a full disk, before anything is lost", async () => {
   await expect(requireFreeSpace(directory, 2 ** 60)).rejects.toMatchObject({
-    code: "disk-full",
+    code: "DISK_FULL",
     bytesNeeded: 2 ** 60,
   });
   await expect(requireFreeSpace(directory, 1)).resolves.toBeUndefined();
@@ -78,6 +78,6 @@ test.skipIf(process.platform === "win32")(
       script,
       directory,
     ]);
-    expect(stdout.trim()).toBe("disk-full old");
+    expect(stdout.trim()).toBe("DISK_FULL old");
   },
 );

@@ -2,7 +2,7 @@
 
 /** The disk is full. Whatever was saved before is whole. */
 export class DiskFullError extends Error {
-  readonly code = "disk-full";
+  readonly code = "DISK_FULL";
   readonly path: string;
   /** Bytes that were wanted, and bytes there were, where known. */
   readonly bytesNeeded: number | undefined;
@@ -26,7 +26,7 @@ export class DiskFullError extends Error {
 }
 
 export class StateNotWritableError extends Error {
-  readonly code = "state-not-writable";
+  readonly code = "STATE_NOT_WRITABLE";
   readonly path: string;
 
   constructor(path: string, options?: ErrorOptions) {
@@ -37,7 +37,7 @@ export class StateNotWritableError extends Error {
 }
 
 export class StateInUseError extends Error {
-  readonly code = "state-in-use";
+  readonly code = "STATE_IN_USE";
   readonly directory: string;
   readonly pid: number;
   readonly host: string;
@@ -57,7 +57,7 @@ export class StateInUseError extends Error {
 }
 
 export class StateOfAnotherRunError extends Error {
-  readonly code = "state-of-another-run";
+  readonly code = "STATE_OF_ANOTHER_RUN";
   readonly directory: string;
   readonly runId: string;
   readonly wantedRunId: string;
@@ -75,7 +75,7 @@ export class StateOfAnotherRunError extends Error {
 }
 
 export class StateCorruptError extends Error {
-  readonly code = "state-corrupt";
+  readonly code = "STATE_CORRUPT";
   readonly path: string;
   readonly reason: string;
 

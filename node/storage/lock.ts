@@ -20,7 +20,7 @@ export interface Lock {
 
 /** Someone else holds the lock. */
 export class LockHeldError extends Error {
-  readonly code = "lock-held";
+  readonly code = "LOCK_HELD";
   readonly path: string;
   readonly holder: LockHolder;
 

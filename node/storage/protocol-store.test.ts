@@ -87,7 +87,7 @@ describe("a checkpoint", () => {
     await store.save(uniformCheckpoint(2));
     await flipByte(newest, 100);
     await flipByte(`${newest}.previous`, 100);
-    await expect(store.load()).rejects.toMatchObject({ code: "state-corrupt", path: newest });
+    await expect(store.load()).rejects.toMatchObject({ code: "STATE_CORRUPT", path: newest });
   });
 
   test("is whole after its writer was killed at any moment", async () => {

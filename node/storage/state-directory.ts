@@ -7,7 +7,7 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { homedir, hostname } from "node:os";
 import { join, resolve } from "node:path";
-import { isLeftover, readIfPresent, writeAtomic, writeJsonAtomic } from "./atomic-file.ts";
+import { isLeftover, readIfPresent, writeJsonAtomic } from "./atomic-file.ts";
 import { StateCorruptError, StateInUseError, StateOfAnotherRunError, storageError } from "./errors.ts";
 import { type Lock, LockHeldError, takeLock } from "./lock.ts";
 
@@ -83,15 +83,6 @@ export class StateDirectory {
   /** The manifest text given to `bindToRun`: a resuming peer needs no one to tell it the run's terms. */
   async boundManifest(): Promise<{ runId: string; manifest: string } | undefined> {
     return readJson(join(this.path, "run.json"));
-  }
-
-  /** The libp2p private key, made by `create` at the first start and kept since, readable by this user alone. */
-  async identityKey(create: () => Promise<Uint8Array>): Promise<Uint8Array> {
-    const kept = await readIfPresent(this.identityKeyPath);
-    if (kept !== undefined) return kept;
-    const key = await create();
-    await writeAtomic(this.identityKeyPath, key, { mode: 0o600 });
-    return key;
   }
 
   /** Addresses that were good when last seen. A lost or damaged cache costs a visit to the bootstrap, nothing else. */

@@ -1,0 +1,100 @@
+// What a peer or rendezvous says to a program that started it: one JSON object a line on stdout (`--events json`).
+// A public format: add fields and types, never change what is there. Never carries text.
+import { createInterface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
+
+/** A peer's row in the table at the end of a run. */
+export interface PeerSummary {
+  readonly name: string;
+  readonly vocabularySize: number;
+  readonly embeddingParameters: number;
+  readonly bodyParameters: number;
+  /** On held-out text, with the body of round 0 after the embeddings' warm-up, and at the end. */
+  readonly bitsPerByteStart: number;
+  readonly bitsPerByteEnd: number;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  readonly bodyRoot: string;
+  /** Tokens trained on by this peer. */
+  readonly tokens: number;
+  /** Optimizer steps taken by this peer. */
+  readonly steps: number;
+  readonly rounds: number;
+}
+
+export type PeerEvent =
+  | {
+      readonly event: "started";
+      readonly name: string;
+      readonly peerId: string;
+      readonly stateDirectory: string;
+    }
+  | { readonly event: "listening"; readonly peerId: string; readonly addresses: readonly string[] }
+  | { readonly event: "tokenizer-progress"; readonly fraction: number }
+  | { readonly event: "tokenizer-ready"; readonly vocabularySize: number; readonly trained: boolean }
+  | { readonly event: "tokens-progress"; readonly tokens: number }
+  | { readonly event: "tokens-ready"; readonly tokens: number; readonly bytes: number }
+  | { readonly event: "joined"; readonly runId: string; readonly round: number; readonly bodyRoot: string }
+  | { readonly event: "syncing"; readonly bytes: number; readonly totalBytes: number }
+  | { readonly event: "warming"; readonly step: number; readonly steps: number }
+  | { readonly event: "round-started"; readonly round: number; readonly bodyRoot: string }
+  | {
+      readonly event: "step";
+      readonly round: number;
+      readonly step: number;
+      readonly steps: number;
+      /** Of the training batches, running mean within the round. */
+      readonly bitsPerByte: number;
+    }
+  | { readonly event: "published"; readonly round: number; readonly payloadBytes: number }
+  | {
+      readonly event: "round-applied";
+      readonly round: number;
+      readonly updates: number;
+      readonly bodyRoot: string;
+    }
+  | { readonly event: "evaluated"; readonly round: number; readonly bitsPerByte: number }
+  | {
+      readonly event: "traffic";
+      readonly bytesSent: number;
+      readonly bytesReceived: number;
+      readonly peers: number;
+    }
+  | ({ readonly event: "finished" } & PeerSummary);
+
+/** What the other commands say: `glossa bootstrap` while it runs, `glossa init` as its only line. */
+export type CommandEvent = {
+  readonly event: "run-created";
+  readonly runId: string;
+  readonly invite: string;
+  readonly file: string;
+  readonly uploadedTo: readonly string[];
+  readonly bodyParameters: number;
+};
+
+export type GlossaEvent = PeerEvent | CommandEvent;
+
+/** Prints events; each is one line, however it is buffered. */
+export function eventWriter(output: Writable): (event: GlossaEvent) => void {
+  return (event) => {
+    output.write(`${JSON.stringify(event)}\n`);
+  };
+}
+
+/** Reads events until the stream ends. Lines that are no events (a stray print of a library) are passed over. */
+export async function* readEvents(input: Readable): AsyncGenerator<GlossaEvent> {
+  for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+    const event = parseEvent(line);
+    if (event !== undefined) yield event;
+  }
+}
+
+function parseEvent(line: string): GlossaEvent | undefined {
+  if (!line.startsWith("{")) return undefined;
+  try {
+    const value = JSON.parse(line) as { event?: unknown };
+    return typeof value.event === "string" ? (value as GlossaEvent) : undefined;
+  } catch {
+    return undefined;
+  }
+}
