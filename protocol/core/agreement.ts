@@ -37,7 +37,7 @@ export function closedBodyVerdict(state: RoundState, nowMs: number): Verdict {
     if (leaders.length > 1 && ballots.length < voters.length && leaders.includes(own)) {
       return { outcome: "undecided" };
     }
-    const winner = leaders.reduce((lowest, root) => (root < lowest ? root : lowest));
+    const winner = leaders.sort()[0]!;
     if (winner === own) return { outcome: "agreed", closedRound };
     const donors = ballots.filter(({ root }) => root === winner).map(({ peer }) => peer);
     return { outcome: "outvoted", closedRound, root: winner, donors };

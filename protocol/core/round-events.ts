@@ -38,6 +38,8 @@ export type RoundEvent =
   | { readonly type: "stepped"; readonly round: number; readonly step: number; readonly bitsPerByte: number }
   | { readonly type: "trained"; readonly round: number }
   | { readonly type: "published"; readonly id: UpdateId; readonly roots: BodyRoots }
+  /** The trained round is not the one that this peer stands in any more: its progress is carried. */
+  | { readonly type: "publish-dropped" }
   | { readonly type: "opened"; readonly round: number; readonly roots: BodyRoots }
   | { readonly type: "reconciled"; readonly peer: PeerId }
   | {
@@ -79,3 +81,6 @@ export type Effect =
 
 /** One kind of event, by its type. */
 export type EventOf<Type extends RoundEvent["type"]> = Extract<RoundEvent, { readonly type: Type }>;
+
+/** One kind of effect, by its type. */
+export type EffectOf<Type extends Effect["type"]> = Extract<Effect, { readonly type: Type }>;

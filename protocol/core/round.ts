@@ -77,6 +77,8 @@ function record(turn: Turn, event: RoundEvent) {
       return onTrained(turn, event);
     case "published":
       return onPublished(turn, event);
+    case "publish-dropped":
+      return change(turn, { busy: undefined });
     case "opened":
       return onOpened(turn, event);
     case "reconciled":

@@ -1,0 +1,334 @@
+// The driver: turns what happens into events, asks the round logic (core/round.ts), and carries out the effects it asks
+// for, in order. It decides nothing itself; the parts that do the work are in driver/.
+
+import type { ProtocolEvent } from "./core/protocol-events.ts";
+import { transition } from "./core/round.ts";
+import type { Effect, EffectOf, RoundEvent } from "./core/round-events.ts";
+import { initialRoundState, type RoundState } from "./core/round-state.ts";
+import type { BodyRoot, Presence } from "./core/types.ts";
+import type { DriverContext, DriverModules, DriverOptions } from "./driver/context.ts";
+import { UpdateExchange } from "./driver/exchange.ts";
+import { Lane } from "./driver/lane.ts";
+import { Ledger } from "./driver/ledger.ts";
+import { roundRules } from "./driver/round-rules.ts";
+import { type Agreement, agreementOf, type ProtocolStatus, StatusBook } from "./driver/status.ts";
+import { syncFrom } from "./driver/syncing.ts";
+import { train, warmUp } from "./driver/training.ts";
+import type { NetworkListener, ProtocolCheckpoint, ServedContent } from "./ports.ts";
+
+export type { ProtocolEvent } from "./core/protocol-events.ts";
+export type { DriverModules, DriverOptions } from "./driver/context.ts";
+export type { Agreement, MemberStatus, ProtocolStatus, RoundRecord } from "./driver/status.ts";
+
+/** How it ended. `completed`: the wished rounds are applied and the others agree (or did not within the time). */
+export interface Outcome {
+  readonly reason: "completed" | "stopped";
+  readonly round: number;
+  readonly root: BodyRoot;
+  readonly agreement: Agreement;
+}
+
+export interface Driver {
+  /** Loads the checkpoint and begins. Rejects where the state cannot be read. Aborting the signal is requestStop. */
+  start(signal: AbortSignal): Promise<void>;
+  /** Resolves when the peer has left; rejects with what made it impossible to go on (disk full, diverged training). */
+  readonly done: Promise<Outcome>;
+  /** Save, say goodbye, end: within two seconds, in the middle of a round if need be. */
+  requestStop(): void;
+  /** For the network to call. Before start() everything is ignored. */
+  readonly listener: NetworkListener;
+  readonly content: ServedContent;
+  /** Throws before start(). */
+  status(): ProtocolStatus;
+  /** The body at the start of the current round. Shared and read-only. */
+  body(): Float32Array;
+}
+
+/** Deadlines and retries are looked at this often; nothing else depends on it. */
+const TICK_MS = 250;
+/** Presences sent since the last checkpoint are at most this many, so that a restart never repeats a sequence. */
+const PRESENCE_RESERVE = 1_000_000;
+/** A trainer that does not let go in this time is left behind: leaving must not hang. */
+const LEAVE_PATIENCE_MS = 1_500;
+
+export function createDriver(options: DriverOptions, modules: DriverModules): Driver {
+  return new RoundDriver(options, modules);
+}
+
+class RoundDriver implements Driver {
+  readonly #options: DriverOptions;
+  readonly #modules: DriverModules;
+  readonly #ending = new AbortController();
+  readonly #book: StatusBook;
+  readonly #queue: RoundEvent[] = [];
+  readonly #outcome = Promise.withResolvers<Outcome>();
+  #running: { context: DriverContext; exchange: UpdateExchange; state: RoundState } | undefined;
+  #presenceSequence = 0;
+  #handling = false;
+  #cancelTick: () => void = () => {};
+
+  constructor(options: DriverOptions, modules: DriverModules) {
+    this.#options = options;
+    this.#modules = modules;
+    this.#book = new StatusBook(4 * options.layout.total);
+    // Whoever does not wait for the end is told by the log, not by an unhandled rejection.
+    this.#outcome.promise.catch(() => {});
+  }
+
+  get done(): Promise<Outcome> {
+    return this.#outcome.promise;
+  }
+
+  readonly listener: NetworkListener = {
+    onUpdate: (update, from) => this.#running?.exchange.receive(update, from),
+    onPresence: (presence) => this.#onPresence(presence),
+    onPeerConnected: (peer) => this.#dispatch({ type: "peer-connected", peer }),
+    // Silence, not a closed connection, means gone: others may still relay what the peer says.
+    onPeerDisconnected: () => {},
+  };
+
+  readonly content: ServedContent = {
+    payload: (id) => this.#modules.store.payload(id),
+    inventory: (fromRound) => this.#running?.context.ledger.inventory(fromRound) ?? [],
+    snapshot: () => this.#running?.context.ledger.snapshot(),
+    tile: (root, index) => this.#running?.context.ledger.tile(root, index),
+  };
+
+  async start(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const { clock, network, store } = this.#modules;
+    const checkpoint = await store.load();
+    const context = this.#context(this.#ledger(checkpoint));
+    const { ledger } = context;
+    await ledger.recount(checkpoint?.updates ?? []);
+    // Wall-clock milliseconds, so that an identity whose state was lost is heard again.
+    this.#presenceSequence = Math.max(
+      Math.floor(clock.nowMs()),
+      (checkpoint?.presenceSequence ?? 0) + PRESENCE_RESERVE,
+    );
+    const state = initialRoundState(
+      {
+        rules: roundRules(this.#options),
+        self: network.self,
+        roots: ledger.roots(),
+        round: ledger.round,
+        publishedRound: checkpoint?.publishedRound ?? -1,
+        experienced: checkpoint !== undefined,
+        counted: ledger.counted(),
+      },
+      clock.nowMs(),
+    );
+    const exchange = new UpdateExchange(context);
+    this.#running = { context, exchange, state };
+    for (const update of checkpoint?.updates ?? []) exchange.receive(update, network.self);
+    for (const update of checkpoint?.pendingOwn ?? []) {
+      if (update.announcement.round >= ledger.closedRound) await exchange.announce(update);
+    }
+    signal.addEventListener("abort", () => this.requestStop(), { once: true });
+    this.#tick();
+  }
+
+  requestStop(): void {
+    if (this.#running === undefined) {
+      this.#outcome.reject(new DOMException("The peer was stopped before it started.", "AbortError"));
+    } else {
+      this.#dispatch({ type: "stop" });
+    }
+  }
+
+  status(): ProtocolStatus {
+    const { state } = this.#started();
+    return this.#book.status(state, this.#options.name, this.#modules.clock.nowMs());
+  }
+
+  body(): Float32Array {
+    return this.#started().context.ledger.body();
+  }
+
+  #started() {
+    if (this.#running === undefined) throw new TypeError("the driver has not been started");
+    return this.#running;
+  }
+
+  #ledger(checkpoint: ProtocolCheckpoint | undefined): Ledger {
+    const { genesisBody, layout } = this.#options;
+    const { network, store } = this.#modules;
+    const start = checkpoint ?? {
+      closedRound: 0,
+      closedBody: genesisBody,
+      round: 0,
+      residual: new Float32Array(layout.total),
+      pendingOwn: [],
+    };
+    return new Ledger({ ...this.#options, self: network.self, store }, start);
+  }
+
+  #context(ledger: Ledger): DriverContext {
+    const fail = (error: unknown) => this.#fail(error);
+    return {
+      options: this.#options,
+      modules: this.#modules,
+      ledger,
+      bodyLane: new Lane(fail),
+      trainingLane: new Lane(fail),
+      signal: this.#ending.signal,
+      trained: new Map(),
+      state: () => this.#started().state,
+      dispatch: (event) => this.#dispatch(event),
+      note: (event) => this.#note(event),
+      save: (publishedRound) => this.#save(publishedRound),
+    };
+  }
+
+  #onPresence(presence: Presence): void {
+    if (this.#running === undefined || presence.runId !== this.#options.runId) return;
+    const { ledger } = this.#running.context;
+    const { closedRound, openUpdates } = presence;
+    const sameUpdates =
+      closedRound < ledger.closedRound ? undefined : ledger.digest(closedRound) === openUpdates;
+    this.#dispatch({ type: "presence", presence, sameUpdates });
+  }
+
+  #tick(): void {
+    if (this.#ending.signal.aborted) return;
+    this.#cancelTick = this.#modules.clock.after(TICK_MS, () => this.#tick());
+    this.#dispatch({ type: "tick" });
+  }
+
+  /** Events that effects cause at once wait until the event in hand is done with. */
+  #dispatch(event: RoundEvent): void {
+    const running = this.#running;
+    if (running === undefined || this.#ending.signal.aborted) return;
+    this.#queue.push(event);
+    if (this.#handling) return;
+    this.#handling = true;
+    try {
+      for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+        const { state, effects } = transition(running.state, next, this.#modules.clock.nowMs());
+        running.state = state;
+        for (const effect of effects) this.#perform(effect);
+      }
+    } finally {
+      this.#handling = false;
+    }
+  }
+
+  #perform(effect: Effect) {
+    const { context, exchange } = this.#started();
+    switch (effect.type) {
+      case "send-presence":
+        return this.#background(this.#sendPresence(effect.leaving));
+      case "train":
+        return train(context, effect);
+      case "warm-up":
+        return warmUp(context);
+      case "abort-training":
+        return context.trainingLane.abort();
+      case "publish":
+        return context.bodyLane.enqueue(() => exchange.publish(effect.round));
+      case "fetch":
+        return this.#background(exchange.fetch(effect));
+      case "reconcile":
+        return this.#background(exchange.reconcile(effect));
+      case "open-round":
+        return context.bodyLane.enqueue(() => this.#openRound(effect.round, effect.closedRound));
+      case "sync":
+        return this.#background(syncFrom(context, exchange, effect));
+      case "settle-own":
+        return context.bodyLane.enqueue(async () => context.ledger.settleOwn(effect.below));
+      case "penalise":
+        this.#modules.network.penalise(effect.peer, effect.offence, effect.detail);
+        return this.#note({
+          type: "offence",
+          peer: effect.peer,
+          offence: effect.offence,
+          detail: effect.detail,
+        });
+      case "drop":
+        return this.#drop(effect);
+      case "note":
+        return this.#note(effect.event);
+      case "finish":
+        return this.#background(this.#finish(effect.reason));
+    }
+  }
+
+  #drop({ id, why }: EffectOf<"drop">): void {
+    this.#note({ type: "update-dropped", round: id.round, author: id.author, why });
+  }
+
+  async #openRound(round: number, closedRound: number): Promise<void> {
+    const { context, exchange } = this.#started();
+    const roots = await context.ledger.open(round, closedRound);
+    await this.#save();
+    await context.ledger.prune();
+    this.#dispatch({ type: "opened", round, roots });
+    exchange.sweep();
+  }
+
+  async #sendPresence(leaving: boolean): Promise<void> {
+    const { state } = this.#started();
+    const { rules, roots } = state;
+    const presence: Presence = {
+      runId: this.#options.runId,
+      author: state.self,
+      name: this.#options.name,
+      sequence: ++this.#presenceSequence,
+      phase: state.phase,
+      round: state.round,
+      ...roots,
+      step: state.step,
+      steps: rules.localSteps,
+      bitsPerByte: state.bitsPerByte,
+      leaving,
+    };
+    // Nobody may be subscribed yet; the next heartbeat says the same.
+    await this.#modules.network.publishPresence(presence).catch(() => {});
+  }
+
+  async #save(publishedRound = this.#started().state.publishedRound): Promise<void> {
+    const { context } = this.#started();
+    const presenceSequence = this.#presenceSequence;
+    await this.#modules.store.save({ ...context.ledger.checkpoint(), publishedRound, presenceSequence });
+  }
+
+  async #finish(reason: Outcome["reason"]): Promise<void> {
+    const { context, state } = this.#started();
+    this.#cancelTick();
+    const { members } = this.status();
+    // The farewell has been sent before this effect; give it, the ledger and the trainer a moment to end whole.
+    this.#ending.abort();
+    await context.bodyLane.idle();
+    await this.#save();
+    await Promise.race([context.trainingLane.idle(), this.#patience()]);
+    this.#outcome.resolve({
+      reason,
+      round: state.round,
+      root: context.ledger.roots().root,
+      agreement: agreementOf(members),
+    });
+  }
+
+  /** Something here cannot go on (not a peer's doing): tell the others and give up. */
+  #fail(error: unknown): void {
+    if (this.#ending.signal.aborted) return;
+    this.#cancelTick();
+    this.#running?.context.trainingLane.abort();
+    const farewell = this.#sendPresence(true);
+    this.#ending.abort();
+    Promise.race([farewell, this.#patience()]).then(() => this.#outcome.reject(error), this.#outcome.reject);
+  }
+
+  #patience(): Promise<void> {
+    return new Promise((resolve) => this.#modules.clock.after(LEAVE_PATIENCE_MS, resolve));
+  }
+
+  #background(work: Promise<void>): void {
+    work.catch((error) => this.#fail(error));
+  }
+
+  #note(event: ProtocolEvent): void {
+    this.#book.record(event, this.#modules.clock.nowMs());
+    this.#modules.observer?.onEvent(event);
+  }
+}

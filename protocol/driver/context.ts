@@ -1,0 +1,44 @@
+// What the driver's parts share: options, ports, the ledger and the two lanes, and the way back into the round logic.
+import type { ProtocolEvent } from "../core/protocol-events.ts";
+import type { RoundEvent } from "../core/round-events.ts";
+import type { RoundState } from "../core/round-state.ts";
+import type { ClockPort, NetworkPort, RoundTraining, StorePort, TrainerPort } from "../ports.ts";
+import type { Lane } from "./lane.ts";
+import type { Ledger, LedgerOptions } from "./ledger.ts";
+
+export interface DriverOptions extends Omit<LedgerOptions, "self" | "store"> {
+  /** What others see this peer called. */
+  readonly name: string;
+  /** The body at the start of round 0, as every peer computes it from the run's seed. Not written to. */
+  readonly genesisBody: Float32Array;
+  /** Leave once this many rounds of the run are applied; without it the peer stays until told. */
+  readonly rounds?: number;
+}
+
+export interface DriverModules {
+  readonly network: NetworkPort;
+  readonly trainer: TrainerPort;
+  readonly store: StorePort;
+  readonly clock: ClockPort;
+  /** Called synchronously and often: must be quick and must not throw. */
+  readonly observer?: { onEvent(event: ProtocolEvent): void };
+}
+
+export interface DriverContext {
+  readonly options: DriverOptions;
+  readonly modules: DriverModules;
+  readonly ledger: Ledger;
+  /** Everything that changes the ledger, one at a time. */
+  readonly bodyLane: Lane;
+  /** Everything that trains, one at a time. */
+  readonly trainingLane: Lane;
+  /** Fires when the driver ends. */
+  readonly signal: AbortSignal;
+  state(): RoundState;
+  dispatch(event: RoundEvent): void;
+  note(event: ProtocolEvent): void;
+  /** Writes the checkpoint as things stand, or with a round whose own update is just made. */
+  save(publishedRound?: number): Promise<void>;
+  /** Finished local training by round, until it is published. */
+  readonly trained: Map<number, RoundTraining & { readonly baseRoot: string }>;
+}

@@ -1,0 +1,131 @@
+// Updates in and out: payloads fetched and counted, inventories reconciled, the own update made and published.
+import type { EffectOf } from "../core/round-events.ts";
+import type { PeerId, SignedUpdate } from "../core/types.ts";
+import { updateKey } from "../core/update-set.ts";
+import type { DriverContext } from "./context.ts";
+
+/** Of one peer's answer; a run of 1,024 peers with four open rounds fits. */
+const MAX_INVENTORY = 4_096;
+
+/** Announcements whose payload is wanted, by update key, and everything done with them. */
+export class UpdateExchange {
+  readonly #context: DriverContext;
+  readonly #announced = new Map<string, SignedUpdate>();
+
+  constructor(context: DriverContext) {
+    this.#context = context;
+  }
+
+  /** An announcement, wherever it came from: gossip, an inventory, a manifest, the own checkpoint. */
+  receive(update: SignedUpdate, from: PeerId): void {
+    const { options, modules, dispatch, state } = this.#context;
+    const { announcement } = update;
+    if (announcement.runId !== options.runId) {
+      modules.network.penalise(from, "wrong-run", `update of run ${announcement.runId}`);
+      return;
+    }
+    const { round, author, payload, payloadBytes } = announcement;
+    const key = updateKey(announcement);
+    const known = this.#announced.has(key);
+    if (!known) this.#announced.set(key, update);
+    dispatch({ type: "announced", id: { round, author, payload }, payloadBytes, from });
+    if (!state().wanted.has(key)) this.#announced.delete(key);
+  }
+
+  /** Fetches a payload, checks it and counts it. */
+  async fetch({ key, holders }: EffectOf<"fetch">): Promise<void> {
+    const { modules, bodyLane, dispatch, signal } = this.#context;
+    const update = this.#announced.get(key);
+    if (update === undefined) return dispatch({ type: "fetch-failed", key });
+    const others = holders.filter((holder) => holder !== modules.network.self);
+    let payload: Uint8Array;
+    try {
+      payload = await modules.network.fetchPayload(update, others, signal);
+    } catch {
+      // The network has judged and penalised; here it only means: not now.
+      if (!signal.aborted) dispatch({ type: "fetch-failed", key });
+      return;
+    }
+    bodyLane.enqueue(() => this.#count(update, payload));
+  }
+
+  async reconcile({ peer, fromRound }: EffectOf<"reconcile">): Promise<void> {
+    const { modules, dispatch, signal } = this.#context;
+    try {
+      const updates = await modules.network.fetchInventory(peer, fromRound, signal);
+      for (const update of updates.slice(0, MAX_INVENTORY)) {
+        if (update.announcement.round >= fromRound) this.receive(update, peer);
+      }
+    } catch {
+      // Asked again at the peer's next presence that differs.
+    }
+    if (!signal.aborted) dispatch({ type: "reconciled", peer });
+  }
+
+  /**
+   * Makes and announces the own update of a round. On disk before it is told: payload, then the checkpoint with the
+   * new residual, then the announcement, so that a kill at any point neither loses nor doubles it.
+   */
+  async publish(round: number): Promise<void> {
+    const { options, modules, ledger, trained, state, dispatch, save, note } = this.#context;
+    const training = trained.get(round);
+    trained.delete(round);
+    if (training === undefined || state().phase !== "training" || state().round !== round) {
+      return dispatch({ type: "publish-dropped" });
+    }
+    const own = ledger.compress(training.delta);
+    const { tokens, lossNatsPerToken, bitsPerByte, computeMs, baseRoot } = training;
+    const update = await modules.network.signUpdate({
+      runId: options.runId,
+      round,
+      author: modules.network.self,
+      payload: own.payloadId,
+      payloadBytes: own.payload.length,
+      baseRoot,
+      tokens,
+      lossNatsPerToken,
+      bitsPerByte,
+    });
+    const outcome = await ledger.adoptOwn(update, own);
+    if (outcome.outcome !== "counted") return dispatch({ type: "publish-dropped" });
+    await save(round);
+    note({
+      type: "published",
+      round,
+      payload: own.payloadId,
+      payloadBytes: own.payload.length,
+      residualNorm: own.residualNorm,
+      updateNorm: own.updateNorm,
+      lossNatsPerToken,
+      bitsPerByte,
+      tokens,
+      computeMs,
+    });
+    dispatch({ type: "published", id: update.announcement, roots: ledger.roots() });
+    await this.announce(update);
+  }
+
+  /** Gossip may fail (no peer subscribed yet): anti-entropy then carries the update. */
+  async announce(update: SignedUpdate): Promise<void> {
+    await this.#context.modules.network.publishUpdate(update).catch(() => {});
+  }
+
+  /** Forgets announcements that the round logic no longer wants. */
+  sweep(): void {
+    const { wanted } = this.#context.state();
+    for (const key of [...this.#announced.keys()]) if (!wanted.has(key)) this.#announced.delete(key);
+  }
+
+  async #count(update: SignedUpdate, payload: Uint8Array): Promise<void> {
+    const { ledger, dispatch } = this.#context;
+    const outcome = await ledger.count(update, payload);
+    const { round, author, payload: content } = update.announcement;
+    const id = { round, author, payload: content };
+    if (outcome.outcome === "refused") {
+      dispatch({ type: "refused", id, offence: outcome.offence, detail: outcome.detail });
+    } else {
+      dispatch({ type: "counted", id, replaced: outcome.replaced, roots: ledger.roots() });
+    }
+    this.#announced.delete(updateKey(id));
+  }
+}

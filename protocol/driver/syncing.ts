@@ -1,0 +1,99 @@
+// Adopting another peer's body: one donor after another until one gives a whole snapshot that fits what is known.
+import type { EffectOf } from "../core/round-events.ts";
+import type { PeerId } from "../core/types.ts";
+import type { DriverContext } from "./context.ts";
+import type { UpdateExchange } from "./exchange.ts";
+
+/** A donor that delivers nothing for this long is given up; slow ones that deliver are not. */
+const IDLE_TIMEOUT_MS = 30_000;
+/** Closed rounds whose update ids are taken over from the donor, to answer peers that were away. */
+const HISTORY_ROUNDS = 8;
+
+export async function syncFrom(
+  context: DriverContext,
+  exchange: UpdateExchange,
+  { donors, roots }: EffectOf<"sync">,
+): Promise<void> {
+  const problems: string[] = [];
+  for (const donor of donors) {
+    if (context.signal.aborted) return;
+    try {
+      return await adoptFrom(context, exchange, donor, roots);
+    } catch (error) {
+      problems.push(`${donor}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  if (!context.signal.aborted) {
+    context.dispatch({ type: "sync-failed", donors, detail: problems.join("; ") });
+  }
+}
+
+async function adoptFrom(
+  context: DriverContext,
+  exchange: UpdateExchange,
+  donor: PeerId,
+  roots: EffectOf<"sync">["roots"],
+): Promise<void> {
+  const { modules, ledger, options, note } = context;
+  const idle = idleSignal(context);
+  try {
+    const { manifest, body } = await modules.network.fetchSnapshot(
+      donor,
+      idle.signal,
+      (bytes, totalBytes) => {
+        idle.touch();
+        note({ type: "sync-progress", donor, bytes, totalBytes });
+      },
+    );
+    const { closedRound } = manifest;
+    if (manifest.runId !== options.runId) throw new RangeError("the snapshot is of another run");
+    const known = roots.get(closedRound);
+    if (known !== undefined && known !== manifest.root) {
+      throw new RangeError(`the snapshot of round ${closedRound} is not the one that most peers announce`);
+    }
+    const oldestOwn = ledger.ownBelow(closedRound)[0]?.announcement.round ?? closedRound;
+    const from = Math.max(0, Math.min(oldestOwn, closedRound - HISTORY_ROUNDS));
+    const theirs = await modules.network.fetchInventory(donor, from, idle.signal);
+    const round = donorRound(context, donor, closedRound);
+    await new Promise<void>((resolve, reject) => {
+      context.bodyLane.enqueue(async () => {
+        let returned: number;
+        try {
+          returned = await ledger.adopt(manifest, body, round, theirs);
+        } catch (error) {
+          return reject(error);
+        }
+        await context.save();
+        const counted = ledger.counted();
+        const adopted = { donor, closedRound, round, roots: ledger.roots(), counted, returned };
+        context.dispatch({ type: "synced", ...adopted });
+        for (const update of [...manifest.updates, ...theirs]) exchange.receive(update, donor);
+        resolve();
+      });
+    });
+  } finally {
+    idle.stop();
+  }
+}
+
+/** The round that the donor stands in, as far as the snapshot's closed round allows. */
+function donorRound({ state, options }: DriverContext, donor: PeerId, closedRound: number): number {
+  const highest = closedRound + options.config.averaging.openRounds - 1;
+  const theirs = state().members.get(donor)?.presence.round ?? highest;
+  // Before as many rounds as may be open have begun, the closed round stays 0 while rounds pass.
+  return closedRound === 0 ? Math.min(theirs, highest) : highest;
+}
+
+function idleSignal({ modules, signal }: DriverContext) {
+  const controller = new AbortController();
+  const give = () => controller.abort(new Error(`nothing came for ${IDLE_TIMEOUT_MS / 1000} s`));
+  let cancel = modules.clock.after(IDLE_TIMEOUT_MS, give);
+  return {
+    signal: AbortSignal.any([controller.signal, signal]),
+    touch() {
+      cancel();
+      cancel = modules.clock.after(IDLE_TIMEOUT_MS, give);
+    },
+    stop: () => cancel(),
+  };
+}

@@ -1,0 +1,28 @@
+// Local training on behalf of the round logic: one call of the trainer at a time, abortable, results kept until they
+// are published.
+import type { EffectOf } from "../core/round-events.ts";
+import type { DriverContext } from "./context.ts";
+
+export function train(context: DriverContext, { round, carry }: EffectOf<"train">): void {
+  const { trainingLane, ledger, modules, dispatch, trained } = context;
+  trainingLane.enqueue(async (signal) => {
+    const baseRoot = ledger.roots().root;
+    const onStep = (step: number, bitsPerByte: number) =>
+      dispatch({ type: "stepped", round, step, bitsPerByte });
+    const result = await modules.trainer.trainRound(round, ledger.body(), carry, onStep, signal);
+    // Finished although it was told to stop: the trainer carries this progress into its next round.
+    if (signal.aborted) return;
+    trained.set(round, { ...result, baseRoot });
+    dispatch({ type: "trained", round });
+  });
+}
+
+export function warmUp(context: DriverContext): void {
+  const { trainingLane, ledger, modules, dispatch, note, options } = context;
+  const steps = options.config.training.embeddingWarmupSteps;
+  trainingLane.enqueue(async (signal) => {
+    const onStep = (step: number) => note({ type: "warm-up-step", step, steps });
+    await modules.trainer.warmUp(ledger.body(), steps, onStep, signal);
+    if (!signal.aborted) dispatch({ type: "warmed" });
+  });
+}
