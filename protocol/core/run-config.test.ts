@@ -1,8 +1,11 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { RunConfigError } from "../errors.ts";
 import { presetNames, presets } from "./presets.ts";
 import { parseRunConfig, runConfigSchema, tokensPerRound, totalSteps, updateWeight } from "./run-config.ts";
+
+const spec = readFileSync(new URL("../SPEC.md", import.meta.url), "utf8");
 
 describe("a run configuration", () => {
   it("is complete from nothing, with the paper's optimizer", () => {
@@ -18,17 +21,25 @@ describe("a run configuration", () => {
     expect(parseRunConfig(config)).toEqual(config);
   });
 
-  it("describes every field, so that help and documentation need no second list", () => {
-    const undescribed: string[] = [];
-    const walk = (schema: z.core.JSONSchema.BaseSchema, path: string): void => {
-      for (const [name, field] of Object.entries(schema.properties ?? {})) {
-        const inner = field as z.core.JSONSchema.BaseSchema;
-        if (inner.properties !== undefined) walk(inner, `${path}${name}.`);
-        else if (!inner.description) undescribed.push(`${path}${name}`);
-      }
-    };
-    walk(z.toJSONSchema(runConfigSchema, { io: "input" }), "");
-    expect(undescribed).toEqual([]);
+  /** Every leaf of the schema by its dotted path. */
+  const fields: [string, z.core.JSONSchema.BaseSchema][] = [];
+  const walk = (schema: z.core.JSONSchema.BaseSchema, path: string): void => {
+    for (const [name, field] of Object.entries(schema.properties ?? {})) {
+      const inner = field as z.core.JSONSchema.BaseSchema;
+      if (inner.properties === undefined) fields.push([`${path}${name}`, inner]);
+      else walk(inner, `${path}${name}.`);
+    }
+  };
+  walk(z.toJSONSchema(runConfigSchema, { io: "input" }), "");
+
+  it.each(fields)("describes %s, so that help needs no second list", (_, field) => {
+    expect(field.description).toMatch(/\w{3}/);
+  });
+
+  it.each(fields)("gives %s the default that SPEC.md says", (path, field) => {
+    const row = spec.split("\n").find((line) => line.startsWith(`| \`${path}\` |`));
+    const cell = row?.split("|")[3]?.trim().replaceAll("`", "").replaceAll(",", "");
+    expect(cell).toBe(String(field.default));
   });
 
   it.each([
