@@ -1,0 +1,151 @@
+// A peer that lies: it repeats the presence of an honest peer, so that everyone waits for it, and in each round
+// announces one bad update of the kind it was made for.
+import { codecs } from "../core/codec/registry.ts";
+import { hexSha256 } from "../core/hash.ts";
+import type { ContentId, Offence, PeerId, SignedUpdate } from "../core/types.ts";
+import { sha256 } from "../net/hash.ts";
+import type { NetworkPort } from "../ports.ts";
+import { Power } from "./power.ts";
+import { signed } from "./simulated-network.ts";
+import { RUN_ID, type Swarm, type SwarmPeer } from "./swarm.ts";
+
+export type Lie =
+  | "garbage-payload"
+  | "wrong-hash"
+  | "not-a-number"
+  | "oversized"
+  | "silent"
+  | "far-future"
+  | "far-ahead"
+  | "equivocation";
+
+/** What each lie costs whoever tells it; nothing where it cannot be told from bad luck. */
+export const OFFENCE_OF: { readonly [L in Lie]: Offence | undefined } = {
+  "garbage-payload": "undecodable-payload",
+  "wrong-hash": "hash-mismatch",
+  "not-a-number": "non-finite-update",
+  oversized: "oversized",
+  silent: undefined,
+  "far-future": undefined,
+  "far-ahead": undefined,
+  equivocation: "equivocation",
+};
+
+const PRESENCE_MS = 500;
+
+export class Liar {
+  readonly id: PeerId;
+  readonly payloads = new Map<ContentId, Uint8Array>();
+  readonly #swarm: Swarm;
+  readonly #lie: Lie;
+  readonly #victim: SwarmPeer;
+  readonly #port: NetworkPort;
+  #sequence = 0;
+  #liedRound = -1;
+
+  constructor(swarm: Swarm, id: PeerId, lie: Lie, victim: SwarmPeer) {
+    this.#swarm = swarm;
+    this.id = id;
+    this.#lie = lie;
+    this.#victim = victim;
+    this.#port = swarm.network.port(id, new Power());
+    swarm.network.plug(id, {
+      listener: {
+        onUpdate: () => {},
+        onPresence: () => {},
+        onPeerConnected: () => {},
+        onPeerDisconnected: () => {},
+      },
+      content: {
+        payload: async (content) => this.payloads.get(content),
+        inventory: () => [],
+        snapshot: () => undefined,
+        tile: () => undefined,
+      },
+    });
+    this.#live();
+  }
+
+  #live(): void {
+    const { round } = this.#victim.driver.status();
+    void this.#tellPresence(round);
+    if (round > this.#liedRound) {
+      this.#liedRound = round;
+      for (const update of this.#updates(round)) void this.#port.publishUpdate(update);
+    }
+    this.#swarm.clock.after(PRESENCE_MS, () => this.#live());
+  }
+
+  async #tellPresence(round: number): Promise<void> {
+    const { root, closedRound, closedRoot, openUpdates } = this.#victim.driver.status();
+    const ahead = this.#lie === "far-ahead" ? 1_000 : 0;
+    await this.#port.publishPresence({
+      runId: RUN_ID,
+      author: this.id,
+      name: this.id,
+      sequence: this.#sequence++,
+      phase: "training",
+      round: round + ahead,
+      root,
+      closedRound: closedRound + ahead,
+      closedRoot,
+      openUpdates,
+      step: 0,
+      steps: 1,
+      bitsPerByte: 1,
+      leaving: false,
+    });
+  }
+
+  #updates(round: number): SignedUpdate[] {
+    switch (this.#lie) {
+      case "garbage-payload":
+        return [this.#update(round, Uint8Array.of(1, 2, 3, round))];
+      case "wrong-hash": {
+        const update = this.#update(round, this.#payload(0.001));
+        this.payloads.set(update.announcement.payload, this.#payload(0.5));
+        return [update];
+      }
+      case "not-a-number": {
+        const payload = this.#payload(0.001);
+        // The scales and vectors follow the 24-byte header as float32.
+        new DataView(payload.buffer).setFloat32(24, Number.NaN, true);
+        return [this.#update(round, payload)];
+      }
+      case "oversized": {
+        const { announcement } = this.#update(round, this.#payload(0.001));
+        return [signed({ ...announcement, payloadBytes: announcement.payloadBytes * 100 })];
+      }
+      case "silent":
+      case "far-ahead":
+        return [];
+      case "far-future":
+        return Array.from({ length: 50 }, (_, ahead) =>
+          this.#update(round + 3 + ahead, this.#payload(0.001)),
+        );
+      case "equivocation":
+        return [this.#update(round, this.#payload(0.001)), this.#update(round, this.#payload(-0.002))];
+    }
+  }
+
+  #payload(value: number): Uint8Array {
+    const { layout, config } = this.#swarm;
+    return codecs[config.averaging.codec].encode(new Float32Array(layout.total).fill(value), layout);
+  }
+
+  #update(round: number, payload: Uint8Array): SignedUpdate {
+    const id = hexSha256(payload, sha256);
+    this.payloads.set(id, payload);
+    return signed({
+      runId: RUN_ID,
+      round,
+      author: this.id,
+      payload: id,
+      payloadBytes: payload.length,
+      baseRoot: "00".repeat(32),
+      tokens: 400,
+      lossNatsPerToken: 1,
+      bitsPerByte: 1,
+    });
+  }
+}

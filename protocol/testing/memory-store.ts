@@ -1,0 +1,39 @@
+// A disk in memory that outlives its peer: what was saved before a cut of power is there afterwards, whole.
+import type { ContentId } from "../core/types.ts";
+import type { ProtocolCheckpoint, StorePort } from "../ports.ts";
+import type { Power } from "./power.ts";
+
+export type StoreOperation = "save" | "putPayload" | "prunePayloads";
+
+export class MemoryDisk {
+  checkpoint: ProtocolCheckpoint | undefined;
+  readonly payloads = new Map<ContentId, { readonly round: number; readonly bytes: Uint8Array }>();
+  /** Called after each write is durable: a test cuts the power here. */
+  onWritten: (operation: StoreOperation) => void = () => {};
+}
+
+export function memoryStore(disk: MemoryDisk, power: Power): StorePort {
+  const write = (operation: StoreOperation, change: () => void): Promise<void> => {
+    if (power.on) {
+      change();
+      disk.onWritten(operation);
+    }
+    return power.through(Promise.resolve());
+  };
+  return {
+    load: async () => structuredClone(disk.checkpoint),
+    save: (checkpoint) =>
+      write("save", () => {
+        disk.checkpoint = structuredClone(checkpoint);
+      }),
+    putPayload: (id, round, bytes) =>
+      write("putPayload", () => {
+        disk.payloads.set(id, { round, bytes: bytes.slice() });
+      }),
+    payload: async (id) => disk.payloads.get(id)?.bytes,
+    prunePayloads: (below) =>
+      write("prunePayloads", () => {
+        for (const [id, { round }] of [...disk.payloads]) if (round < below) disk.payloads.delete(id);
+      }),
+  };
+}

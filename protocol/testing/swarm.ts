@@ -1,0 +1,215 @@
+// A swarm of production drivers on one virtual clock and one simulated network. Peers can be added, crashed, restarted,
+// cut off and asked what they have seen. A test instrument.
+
+import { codecs } from "../core/codec/registry.ts";
+import { GRID_UNITS, gridValues } from "../core/grid.ts";
+import { type ParameterLayout, parameterLayout } from "../core/layout.ts";
+import type { ProtocolEvent } from "../core/protocol-events.ts";
+import { parseRunConfig, type RunConfig, type RunConfigInput } from "../core/run-config.ts";
+import type { BodyRoot, PeerId } from "../core/types.ts";
+import { createDriver, type Driver, type Outcome } from "../driver.ts";
+import { sha256 } from "../net/hash.ts";
+import { MemoryDisk, memoryStore } from "./memory-store.ts";
+import { Power } from "./power.ts";
+import {
+  blankTrainerDisk,
+  PseudoTrainer,
+  type PseudoTrainerOptions,
+  type TrainerDisk,
+} from "./pseudo-trainer.ts";
+import { seededRandom } from "./random.ts";
+import { type Conditions, SimulatedNetwork } from "./simulated-network.ts";
+import { VirtualClock } from "./virtual-clock.ts";
+
+export const RUN_ID = "ab".repeat(32);
+
+/** Two matrices and a vector: blocks that end early, a tensor the codec keeps dense. */
+const TENSORS = [
+  { name: "first.weight", shape: [24, 16] },
+  { name: "norm.weight", shape: [16] },
+  { name: "second.weight", shape: [16, 20] },
+];
+
+export interface SwarmOptions {
+  readonly seed?: number;
+  readonly conditions?: Partial<Conditions>;
+  readonly averaging?: NonNullable<RunConfigInput["averaging"]>;
+  readonly embeddingWarmupSteps?: number;
+}
+
+export interface PeerOptions {
+  readonly rounds?: number;
+  /** Virtual milliseconds of one of the four local steps. */
+  readonly stepMs?: number;
+}
+
+/** One peer through all its lives. */
+export class SwarmPeer {
+  readonly id: PeerId;
+  readonly disk = new MemoryDisk();
+  readonly trainerDisk: TrainerDisk;
+  readonly events: ProtocolEvent[] = [];
+  /** Closed roots by round as this peer held them, the last word on each. */
+  readonly closedRoots = new Map<number, BodyRoot>();
+  readonly trainerOptions: PseudoTrainerOptions;
+  readonly options: PeerOptions;
+  driver: Driver;
+  power = new Power();
+  outcome: Outcome | undefined;
+  failure: unknown;
+
+  constructor(id: PeerId, options: PeerOptions, values: number, localSteps: number, driver: Driver) {
+    this.id = id;
+    this.options = options;
+    this.driver = driver;
+    this.trainerDisk = blankTrainerDisk(values);
+    this.trainerOptions = { name: id, localSteps, stepMs: options.stepMs ?? 500, scale: 0.002 };
+  }
+
+  get round(): number {
+    return this.driver.status().round;
+  }
+
+  count(type: ProtocolEvent["type"]): number {
+    return this.events.filter((event) => event.type === type).length;
+  }
+}
+
+export class Swarm {
+  readonly clock = new VirtualClock();
+  readonly layout: ParameterLayout = parameterLayout(TENSORS, sha256);
+  readonly config: RunConfig;
+  readonly network: SimulatedNetwork;
+  readonly peers = new Map<PeerId, SwarmPeer>();
+  readonly #genesis: Float32Array;
+
+  constructor(options: SwarmOptions = {}) {
+    const { seed = 1, conditions, averaging, embeddingWarmupSteps = 2 } = options;
+    this.config = parseRunConfig({
+      training: { localSteps: 4, embeddingWarmupSteps },
+      averaging: { maxRoundMs: 30_000, ...averaging },
+    });
+    const good = { latencyMs: [5, 40], loss: 0, duplication: 0 } as const;
+    this.network = new SimulatedNetwork(this.clock, seed, this.layout.total, { ...good, ...conditions });
+    const random = seededRandom(seed);
+    this.#genesis = Float32Array.from({ length: this.layout.total }, () => random() - 0.5);
+  }
+
+  get list(): readonly SwarmPeer[] {
+    return [...this.peers.values()];
+  }
+
+  peer(id: PeerId): SwarmPeer {
+    const peer = this.peers.get(id);
+    if (peer === undefined) throw new RangeError(`no peer ${id}`);
+    return peer;
+  }
+
+  async add(id: PeerId, options: PeerOptions = {}): Promise<SwarmPeer> {
+    const { total } = this.layout;
+    const peer = new SwarmPeer(id, options, total, this.config.training.localSteps, {} as Driver);
+    this.peers.set(id, peer);
+    await this.#boot(peer);
+    return peer;
+  }
+
+  /** kill -9: memory is gone, the disk stays. */
+  crash(peer: SwarmPeer): void {
+    peer.power.cut();
+    this.network.unplug(peer.id);
+  }
+
+  async restart(peer: SwarmPeer): Promise<void> {
+    peer.power = new Power();
+    await this.#boot(peer);
+  }
+
+  /** Lets time pass until all live peers stand in `round` or beyond; says whether they do. */
+  reach(round: number, limitMs = 600_000): Promise<boolean> {
+    return this.clock.run(limitMs, () => this.live().every((peer) => peer.round >= round));
+  }
+
+  live(): readonly SwarmPeer[] {
+    return this.list.filter((peer) => peer.power.on && peer.outcome === undefined);
+  }
+
+  /** Closed rounds at which two or more peers hold a root, and the roots that they hold. */
+  closedRoots(peers: readonly SwarmPeer[] = this.list): Map<number, Set<BodyRoot>> {
+    const rounds = new Map<number, { holders: number; roots: Set<BodyRoot> }>();
+    for (const peer of peers) {
+      for (const [round, root] of peer.closedRoots) {
+        const known = rounds.get(round) ?? { holders: 0, roots: new Set() };
+        rounds.set(round, { holders: known.holders + 1, roots: known.roots.add(root) });
+      }
+    }
+    return new Map(
+      [...rounds].filter(([, { holders }]) => holders > 1).map(([at, { roots }]) => [at, roots]),
+    );
+  }
+
+  /** Sum over what a peer's updates carry that count in the body of `witness`, as float64, by value. */
+  carried(author: PeerId, witness: SwarmPeer): Float64Array {
+    const sum = new Float64Array(this.layout.total);
+    const codec = codecs[this.config.averaging.codec];
+    for (const { announcement } of witness.driver.content.inventory(0)) {
+      if (announcement.author !== author) continue;
+      const payload =
+        this.network.archive.get(announcement.payload) ??
+        this.peer(author).disk.payloads.get(announcement.payload)!.bytes;
+      const decoded = codec.decode(payload, this.layout);
+      if (!decoded.ok) throw new TypeError(decoded.rejection.detail);
+      gridValues(decoded.update).forEach((value, at) => {
+        sum[at] = sum[at]! + value / GRID_UNITS;
+      });
+    }
+    return sum;
+  }
+
+  async #boot(peer: SwarmPeer): Promise<void> {
+    const { power, id } = peer;
+    const clock = power.clock(this.clock);
+    const { rounds } = peer.options;
+    peer.driver = createDriver(
+      {
+        runId: RUN_ID,
+        config: this.config,
+        layout: this.layout,
+        hash: sha256,
+        name: id,
+        genesisBody: this.#genesis,
+        ...(rounds === undefined ? {} : { rounds }),
+      },
+      {
+        network: this.network.port(id, power),
+        trainer: new PseudoTrainer(peer.trainerOptions, peer.trainerDisk, clock, power),
+        store: memoryStore(peer.disk, power),
+        clock,
+        observer: { onEvent: (event) => this.#observe(peer, event) },
+      },
+    );
+    const { driver } = peer;
+    driver.done.then(
+      (outcome) => {
+        peer.outcome = outcome;
+        this.network.unplug(id);
+      },
+      (error) => {
+        peer.failure = error;
+        this.network.unplug(id);
+      },
+    );
+    await driver.start(new AbortController().signal);
+    this.network.plug(id, driver);
+  }
+
+  #observe(peer: SwarmPeer, event: ProtocolEvent): void {
+    peer.events.push(event);
+    if (event.type !== "round-applied" && event.type !== "healed" && event.type !== "synced") return;
+    const { closedRound, closedRoot } = peer.driver.status();
+    if (event.type === "healed") {
+      for (const round of [...peer.closedRoots.keys()])
+        if (round >= closedRound) peer.closedRoots.delete(round);
+    }
+    peer.closedRoots.set(closedRound, closedRoot);
+  }
+}
