@@ -1,0 +1,43 @@
+// `npm run bench -- NAME …`: finds the benchmark by its name and runs it. Each prints its own report and its own --help.
+
+interface Benchmark {
+  readonly summary: string;
+  /** Imported when asked for: the codecs need no onnxruntime, the step needs no protocol. */
+  readonly load: () => Promise<(args: string[]) => Promise<void>>;
+}
+
+const benchmarks: Readonly<Record<string, Benchmark>> = {
+  step: {
+    summary: "one training step: tokens per second and where the time goes",
+    load: async () => (await import("./step.ts")).benchStep,
+  },
+  codec: {
+    summary: "the codecs on a real update: MB/s, bytes and error",
+    load: async () => (await import("./codec.ts")).benchCodec,
+  },
+};
+
+const USAGE = [
+  "npm run bench -- NAME [--json] [--help] …",
+  ...Object.entries(benchmarks).map(([name, { summary }]) => `  ${name.padEnd(8)}${summary}`),
+].join("\n");
+
+const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
+
+const [name = "", ...args] = process.argv.slice(2);
+const benchmark = Object.hasOwn(benchmarks, name) ? benchmarks[name] : undefined;
+if (benchmark !== undefined) {
+  try {
+    await (await benchmark.load())(args);
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : String(error));
+    process.exitCode = EXIT_FAILED;
+  }
+} else if (name === "--help") {
+  console.log(USAGE);
+} else {
+  console.error(name === "" ? "Which benchmark?" : `There is no benchmark "${name}".`);
+  console.error(USAGE);
+  process.exitCode = EXIT_USAGE;
+}

@@ -1,0 +1,273 @@
+// `npm run bench -- step`: how fast a training step is, on random text of a given shape, and where its time goes.
+// Times the production TrainingModel as it is; decides nothing.
+import { parseArgs } from "node:util";
+import { bodyLength, bodyTensors, EMBEDDING_NAME, embeddingLength } from "#model/architecture.ts";
+import { genesisBody, initialEmbedding } from "#model/genesis.ts";
+import { elementCount } from "#model/graph/ops.ts";
+import { RandomStream } from "#model/random.ts";
+import { buildTrainStep, stepInputs } from "#model/train-step.ts";
+import { createTrainingModel } from "#model/training-model.ts";
+import type { Batch, Device, ModelConfig, OptimizerConfig } from "#model/types.ts";
+import { describeMachine, type Machine } from "./machine.ts";
+import { median } from "./median.ts";
+import { type Comparison, compareWith, readBaseline, writeBaseline } from "./step-baseline.ts";
+import { type NodeCost, partOf, profileStep, type StepFeeds, sharesBy } from "./step-profile.ts";
+
+const USAGE = `npm run bench -- step [--json] [options]
+  --blocks 4 --width 256 --heads 4 --vocabulary 8192 --batch 8 --sequence 128   the model and its batch
+  --steps N        steps that are timed, after a warm-up (default 20)
+  --device NAME    cpu, webgpu or cuda (default cpu); shares are given for cpu alone
+  --threads N      threads within one operation (default: one per physical core)
+  --nodes N        also lists the N dearest nodes
+  --save FILE      keeps the report as a baseline
+  --compare FILE   puts the report beside a baseline that was saved for the same model and batch`;
+
+/** The first steps allocate, page in and pack. */
+const WARM_UP_STEPS = 3;
+const PROFILED_STEPS = 5;
+
+const OPTIMIZER: OptimizerConfig = {
+  learningRate: 1e-3,
+  beta1: 0.9,
+  beta2: 0.95,
+  epsilon: 1e-8,
+  weightDecay: 0.1,
+  gradientClip: 1,
+  warmupSteps: 0,
+  totalSteps: 1_000_000,
+  finalLearningRateRatio: 0.1,
+};
+
+export interface StepOptions {
+  readonly config: ModelConfig;
+  readonly batchSize: number;
+  readonly device: Device;
+  readonly threads?: number;
+  readonly steps: number;
+  /** How many of the dearest nodes to list. */
+  readonly nodes: number;
+}
+
+export interface StepReport {
+  readonly benchmark: "step";
+  /** From the median step. */
+  readonly tokensPerSecond: number;
+  /** Median of the timed steps. */
+  readonly millisecondsPerStep: number;
+  /** The fastest step: what the code costs when the machine does nothing else. */
+  readonly bestTokensPerSecond: number;
+  readonly bestMillisecondsPerStep: number;
+  /** Arithmetic of the matrix products, forward and backward, over the median step. */
+  readonly gigaflopsPerSecond: number;
+  /** From graph building to a session that is ready. */
+  readonly compileMilliseconds: number;
+  /** Summed node time of a profiled step. The rest of a step is spent outside the nodes. Absent where not profiled. */
+  readonly nodeMillisecondsPerStep?: number;
+  /** Share of node time by operator type, largest first; they add up to 1. Empty where not profiled. */
+  readonly shares: Readonly<Record<string, number>>;
+  /** The same by part of the step: attn, ffn, head, backward, adamw… */
+  readonly parts: Readonly<Record<string, number>>;
+  readonly nodes: readonly NodeCost[];
+  readonly setting: StepOptions;
+  readonly bodyParameters: number;
+  readonly embeddingParameters: number;
+  readonly machine: Machine;
+}
+
+export async function benchStep(args: string[]): Promise<void> {
+  const { values: flags } = parseArgs({
+    args,
+    options: {
+      json: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+      blocks: { type: "string", default: "4" },
+      width: { type: "string", default: "256" },
+      heads: { type: "string", default: "4" },
+      vocabulary: { type: "string", default: "8192" },
+      batch: { type: "string", default: "8" },
+      sequence: { type: "string", default: "128" },
+      steps: { type: "string", default: "20" },
+      device: { type: "string", default: "cpu" },
+      threads: { type: "string" },
+      nodes: { type: "string", default: "0" },
+      save: { type: "string" },
+      compare: { type: "string" },
+    },
+  });
+  if (flags.help) return console.log(USAGE);
+  const options: StepOptions = {
+    config: {
+      blocks: count("blocks", flags.blocks),
+      width: count("width", flags.width),
+      heads: count("heads", flags.heads),
+      sequenceLength: count("sequence", flags.sequence),
+      vocabularySize: count("vocabulary", flags.vocabulary),
+    },
+    batchSize: count("batch", flags.batch),
+    device: parseDevice(flags.device),
+    ...(flags.threads !== undefined && { threads: count("threads", flags.threads) }),
+    steps: count("steps", flags.steps),
+    nodes: count("nodes", flags.nodes, 0),
+  };
+  // Read first: a baseline that does not fit must not cost a measurement.
+  const baseline = flags.compare === undefined ? undefined : await readBaseline(flags.compare, options);
+  const report = await measureStep(options);
+  if (flags.save !== undefined) await writeBaseline(flags.save, report);
+  const comparison = baseline && compareWith(baseline, report);
+  console.log(
+    flags.json
+      ? JSON.stringify({ ...report, ...(comparison && { comparison }) })
+      : describe(report, comparison),
+  );
+}
+
+/** Times the steps, then profiles the same graph (on the CPU). */
+export async function measureStep(options: StepOptions): Promise<StepReport> {
+  const { config, batchSize, device, threads, steps } = options;
+  const body = genesisBody(config, "bench");
+  const embedding = initialEmbedding(config, "bench");
+  const stream = RandomStream.fromSeed("bench/tokens");
+
+  const createdMs = performance.now();
+  const model = await createTrainingModel({
+    config,
+    optimizer: OPTIMIZER,
+    batchSize,
+    device,
+    body,
+    embedding,
+    ...(threads !== undefined && { threads }),
+  });
+  const compileMilliseconds = performance.now() - createdMs;
+  const timesMs: number[] = [];
+  try {
+    for (let step = 0; step < WARM_UP_STEPS + steps; step++) {
+      const batch = randomBatch(stream, config, batchSize);
+      const startedMs = performance.now();
+      await model.trainStep(batch, step);
+      if (step >= WARM_UP_STEPS) timesMs.push(performance.now() - startedMs);
+    }
+  } finally {
+    await model.dispose();
+  }
+
+  let costs: NodeCost[] = [];
+  if (device === "cpu") {
+    const graph = buildTrainStep(config, OPTIMIZER, batchSize, ["body", "embedding"]);
+    const feeds = stepFeeds(config, body, embedding, randomBatch(stream, config, batchSize));
+    // Moments start at zero; whatever else the graph asks for is a scalar near 1.
+    for (const { name, shape } of graph.inputs) {
+      if (!feeds.has(name))
+        feeds.set(name, new Float32Array(elementCount(shape)).fill(shape.length === 0 ? 0.1 : 0));
+    }
+    costs = await profileStep(graph, feeds, Math.min(steps, PROFILED_STEPS), threads);
+  }
+  const medianMs = median(timesMs);
+  const bestMs = Math.min(...timesMs);
+  const tokens = batchSize * config.sequenceLength;
+  return {
+    benchmark: "step",
+    tokensPerSecond: (1000 * tokens) / medianMs,
+    millisecondsPerStep: medianMs,
+    bestTokensPerSecond: (1000 * tokens) / bestMs,
+    bestMillisecondsPerStep: bestMs,
+    gigaflopsPerSecond: (tokens * flopsPerToken(config)) / (1e6 * medianMs),
+    compileMilliseconds,
+    ...(costs.length > 0 && {
+      nodeMillisecondsPerStep: costs.reduce((sum, cost) => sum + cost.milliseconds, 0),
+    }),
+    shares: sharesBy(costs, ({ op }) => op),
+    parts: sharesBy(costs, partOf),
+    nodes: costs.slice(0, options.nodes),
+    setting: options,
+    bodyParameters: bodyLength(config),
+    embeddingParameters: embeddingLength(config),
+    machine: describeMachine(),
+  };
+}
+
+/**
+ * Multiplications and additions of the matrix products for one token: 2 per weight forward and 4 backward (Kaplan et al.
+ * 2020, section 2.1; the head counts, the embedding's look-up does not), and 12 T d per block for attention's own two
+ * products, which are computed in full and then masked.
+ */
+export function flopsPerToken({ blocks, width, sequenceLength, vocabularySize }: ModelConfig): number {
+  const matrixWeights = blocks * 12 * width * width + vocabularySize * width;
+  return 6 * matrixWeights + 12 * blocks * sequenceLength * width;
+}
+
+function stepFeeds(
+  config: ModelConfig,
+  body: Float32Array,
+  embedding: Float32Array,
+  batch: Batch,
+): Map<string, Float32Array | Int32Array> & StepFeeds {
+  const feeds = new Map<string, Float32Array | Int32Array>([
+    [stepInputs.inputs, batch.inputs],
+    [stepInputs.targets, batch.targets],
+    [EMBEDDING_NAME, embedding],
+  ]);
+  let offset = 0;
+  for (const { name, shape } of bodyTensors(config)) {
+    feeds.set(name, body.subarray(offset, offset + elementCount(shape)));
+    offset += elementCount(shape);
+  }
+  return feeds;
+}
+
+function randomBatch(stream: RandomStream, config: ModelConfig, batchSize: number): Batch {
+  const { sequenceLength, vocabularySize } = config;
+  const ids = () =>
+    Int32Array.from({ length: batchSize * sequenceLength }, () => stream.nextUint32() % vocabularySize);
+  return { inputs: ids(), targets: ids(), batchSize, sequenceLength };
+}
+
+function count(flag: string, text: string, least = 1): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < least) {
+    throw new Error(`--${flag} is "${text}"; give a whole number from ${least}.`);
+  }
+  return value;
+}
+
+function parseDevice(text: string): Device {
+  if (text === "cpu" || text === "webgpu" || text === "cuda") return text;
+  throw new Error(`--device is "${text}"; give cpu, webgpu or cuda.`);
+}
+
+function describe(report: StepReport, comparison: Comparison | undefined): string {
+  const { config, batchSize, device, threads } = report.setting;
+  const { machine } = report;
+  const rows = (shares: Readonly<Record<string, number>>) =>
+    Object.entries(shares).map(([key, share]) => {
+      const ratio = comparison?.operatorTimeRatios[key];
+      const beside = ratio === undefined ? "" : `   ${ratio.toFixed(2)} of the baseline's time`;
+      return `  ${key.padEnd(24)}${(100 * share).toFixed(1).padStart(5)}%${beside}`;
+    });
+  return [
+    `${machine.processor}, ${machine.cores} cores, Node ${machine.node}, onnxruntime ${machine.onnxruntime}`,
+    `${config.blocks} blocks, width ${config.width}, ${config.heads} heads, vocabulary ${config.vocabularySize}, batch ` +
+      `${batchSize} x ${config.sequenceLength}, ${device}${threads === undefined ? "" : `, ${threads} threads`}: ` +
+      `${report.bodyParameters} body and ${report.embeddingParameters} embedding parameters`,
+    "",
+    `median ${report.tokensPerSecond.toFixed(0)} tokens/s, ${report.millisecondsPerStep.toFixed(1)} ms a step, ` +
+      `${report.gigaflopsPerSecond.toFixed(1)} GFLOP/s; best ${report.bestTokensPerSecond.toFixed(0)} tokens/s, ` +
+      `${report.bestMillisecondsPerStep.toFixed(1)} ms; compiled in ${(report.compileMilliseconds / 1000).toFixed(2)} s`,
+    ...(comparison === undefined
+      ? []
+      : [`against the baseline: ${comparison.tokensPerSecondRatio.toFixed(3)} times the tokens/s`]),
+    ...(report.nodeMillisecondsPerStep === undefined
+      ? []
+      : [
+          "",
+          `of ${report.nodeMillisecondsPerStep.toFixed(1)} ms in nodes, by operator`,
+          ...rows(report.shares),
+        ]),
+    ...(report.nodeMillisecondsPerStep === undefined ? [] : ["", "by part", ...rows(report.parts)]),
+    ...(report.nodes.length === 0 ? [] : ["", "dearest nodes"]),
+    ...report.nodes.map(
+      ({ name, op, shape, milliseconds }) =>
+        `${milliseconds.toFixed(2).padStart(9)} ms  ${op.padEnd(18)}${shape.padEnd(20)}${name}`,
+    ),
+  ].join("\n");
+}
