@@ -58,6 +58,18 @@ describe("the body", () => {
     expect(body.bodyAt(1)[0]).toBe(Math.fround(genesis[0]! - 0.25));
   });
 
+  it.each([
+    [1, -1],
+    [-1, 0],
+    [3, -2],
+    [-3, 1],
+  ])("rounds a mean of %s halves of a grid unit upwards", (halves, expected) => {
+    const body = replica(0, new Float32Array(layout.total));
+    body.add(0, "a", constant(halves), 1);
+    body.add(0, "b", constant(0), 1);
+    expect(body.bodyAt(1)[0]! * GRID_UNITS + 0).toBe(expected);
+  });
+
   it("is the same array, to the bit, after a round without updates", () => {
     const body = replica();
     expect(body.bodyAt(3)).toBe(genesis);
@@ -224,6 +236,15 @@ describe("a replicated body", () => {
     expect(body.closedRound).toBe(1);
     expect(body.closedBody).toBe(after);
     expect(body.bodyAt(1)).toBe(after);
+  });
+
+  it("keeps the bodies of open rounds that it has computed when an older round closes", () => {
+    const body = replica();
+    for (const round of [0, 1, 2]) body.add(round, "a", update(round + 1), 1);
+    const [second, third] = [body.bodyAt(2), body.bodyAt(3)];
+    body.closeThrough(0);
+    expect(body.bodyAt(2)).toBe(second);
+    expect(body.bodyAt(3)).toBe(third);
   });
 
   it("never writes to a body it has handed out", () => {
