@@ -38,3 +38,12 @@ export function openUpdate(bytes: Uint8Array): Decoded<Extract<Opened, { kind: "
   if (opened.value.kind !== "update") return rejected("malformed-message", "the envelope holds no update");
   return accepted(opened.value);
 }
+
+/** Throws RangeError above MAX_ENVELOPE_BYTES: our own announcement grew too large, which is a bug. */
+export function encodeEnvelope(envelope: Envelope): Uint8Array {
+  const bytes = envelopeCodec.encode(envelope);
+  if (bytes.byteLength > MAX_ENVELOPE_BYTES) {
+    throw new RangeError(`an envelope has at most ${MAX_ENVELOPE_BYTES} bytes, not ${bytes.byteLength}`);
+  }
+  return bytes;
+}

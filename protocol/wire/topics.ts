@@ -20,7 +20,7 @@ export function runOfTopic(topic: string): RunId | undefined {
   return isHexSha256(runId) ? runId : undefined;
 }
 
-const STREAM_NAMES = [
+export const STREAM_NAMES = [
   "peer-exchange",
   "run-manifest",
   "store-manifest",
