@@ -64,7 +64,8 @@ export function* parts(document: string, longest: number = LONGEST_DOCUMENT_CHAR
   let rest = document.replace(LEADING_BLANK_LINES, "").trimEnd();
   while (rest.length > longest) {
     const end = cutPoint(rest, longest);
-    yield rest.slice(0, end).trimEnd();
+    const part = rest.slice(0, end).trimEnd();
+    if (part.length > 0) yield part;
     rest = rest.slice(end).replace(LEADING_BLANK_LINES, "");
   }
   if (rest.length > 0) yield rest;

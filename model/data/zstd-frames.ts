@@ -42,7 +42,9 @@ class FrameSource {
       if (magic === FRAME_MAGIC) return true;
       if ((magic & ~0xf) >>> 0 !== SKIPPABLE_MAGIC) throw new Error("not Zstandard data");
       if (!(await this.#fill(8))) throw new Error("the last frame is cut off");
-      for await (const _ of this.#pass(8 + this.#view().getUint32(4, true)));
+      let left = 8 + this.#view().getUint32(4, true);
+      for await (const piece of this.#pass(left)) left -= piece.length;
+      if (left > 0) throw new Error("the last frame is cut off");
     }
   }
 
