@@ -14,7 +14,7 @@ const WHERE = "Where";
 const TEXT = "Text and vocabulary";
 const COMPUTE = "Computation";
 const NETWORK = "Network";
-const WATCH = "Watching";
+export const WATCHING = "Watching";
 
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 
@@ -23,12 +23,12 @@ export const logSettings = {
   logLevel: setting(choice(LOG_LEVELS).default("info"), {
     description: `How much to say: ${LOG_LEVELS.join(", ")}.`,
     value: "LEVEL",
-    group: WATCH,
+    group: WATCHING,
   }),
   logFormat: setting(choice(["auto", "human", "json"]).default("auto"), {
     description: "Lines for people or one JSON object a line; auto chooses people on a terminal.",
     value: "FORMAT",
-    group: WATCH,
+    group: WATCHING,
   }),
 };
 
@@ -145,13 +145,13 @@ export const nodeConfigSchema = z
     events: setting(choice(["none", "json"]).default("none"), {
       description: "json prints one machine-readable event a line on stdout.",
       value: "FORMAT",
-      group: WATCH,
+      group: WATCHING,
     }),
     metricsPort: setting(integer(0, 65_535).optional(), {
       description: "Serve Prometheus metrics on this loopback port; 0 takes a free one.",
       value: "PORT",
       defaultText: "off",
-      group: WATCH,
+      group: WATCHING,
     }),
   })
   .refine(({ tokenizer, vocabularySize }) => tokenizer === undefined || vocabularySize === undefined, {

@@ -222,7 +222,7 @@ function readFlags(
 
 function unknownFlag(given: string, flags: readonly string[]): string {
   const known = [...flags, ...GLOBAL_FLAGS.map(({ flag }) => flag)];
-  const nearest = nearestWord(given.replace(/^-+/, ""), known);
+  const nearest = nearestWord(given.replace(/^-+(no-)?/, ""), known);
   return `There is no flag ${given}; ${nearest ? `did you mean --${nearest}?` : "see --help for the flags there are."}`;
 }
 

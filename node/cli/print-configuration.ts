@@ -41,7 +41,10 @@ function commandSection(command: Command): string[] {
   ];
 }
 
-function settingRow({ flag, environment, meta, required, defaultText }: Setting, readsEnvironment: boolean): string[] {
+function settingRow(
+  { flag, environment, meta, required, defaultText }: Setting,
+  readsEnvironment: boolean,
+): string[] {
   const value = meta.value === undefined ? "" : ` ${meta.value}${meta.list ? " …" : ""}`;
   return [
     `\`--${flag}${value}\``,
@@ -61,7 +64,7 @@ function exitSection(): string[] {
   return [
     "## Exit codes",
     "",
-    "Every failure gives one sentence on stderr; with `--json` it is `{\"error\":{code,message,remedy}}`.",
+    'Every failure gives one sentence on stderr; with `--json` it is `{"error":{code,message,remedy}}`.',
     "",
     ...markdownTable(
       ["Exit", "What went wrong", "What helps", "Codes"],
@@ -76,7 +79,8 @@ function exitSection(): string[] {
 }
 
 function markdownTable(titles: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  const line = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
   return [line(titles), line(titles.map(() => "---")), ...rows.map(line)];
 }
 

@@ -68,7 +68,7 @@ export type CommandEvent = {
   readonly runId: string;
   readonly invite: string;
   readonly file: string;
-  readonly uploadedTo: readonly string[];
+  readonly uploaded: boolean;
   readonly bodyParameters: number;
 };
 

@@ -36,7 +36,7 @@ const METRICS: readonly Metric[] = [
   {
     name: "glossa_peers_disagreeing",
     help: "Other peers whose body root differs where it could be compared.",
-    read: ({ agreement }) => one(agreement.comparable - agreement.agreeing),
+    read: ({ agreement }) => one(agreement.differ),
   },
   {
     name: "glossa_network_sent_bytes_total",
@@ -128,7 +128,8 @@ export function createMetrics(status: () => PeerStatus): Registry {
       new Gauge({
         ...options,
         collect() {
-          this.reset();
+          // `remove`, not `reset`: the latter says 0 of what is not known.
+          this.remove({});
           for (const sample of samples()) this.set({ ...sample.labels }, sample.value!);
         },
       });

@@ -65,11 +65,10 @@ function lagText(rounds: number, paint: Paint): string {
   return rounds === 0 ? "" : `  ${paint("yellow", `${rounds} ${rounds === 1 ? "round" : "rounds"} behind`)}`;
 }
 
-function agreementText({ agreement: { comparable, agreeing, holds } }: PeerStatus, paint: Paint): string {
-  if (comparable === 0) return paint("gray", "nobody to compare with");
-  if (holds)
-    return paint("green", `✓ same as ${comparable === 1 ? "the other peer" : `all ${comparable} others`}`);
-  return paint("red", `✗ differs from ${comparable - agreeing} of ${comparable} others`);
+function agreementText({ agreement: { agree, differ } }: PeerStatus, paint: Paint): string {
+  if (differ > 0) return paint("red", `✗ differs from ${differ} of ${agree + differ} others`);
+  if (agree === 0) return paint("gray", "nobody to compare with");
+  return paint("green", `✓ same as ${agree === 1 ? "the other peer" : `all ${agree} others`}`);
 }
 
 function offenceText(offences: PeerStatus["offences"]): string {
@@ -92,13 +91,13 @@ const COLUMNS = [
 function peersText({ peers }: PeerStatus, paint: Paint): string[] {
   if (peers.length === 0) return [`  ${paint("gray", "no other peers yet")}`];
   const rows = peers.map((peer) => [
-    `${peer.name} ${paint("gray", `…${shortPeer(peer.peerId)}`)}`,
+    `${peer.name} ${paint("gray", `…${shortPeer(peer.peer)}`)}`,
     peer.direction === undefined ? paint("gray", "○") : peer.direction === "inbound" ? "←" : "→",
     `${peer.phase}${peer.phase === "training" ? ` ${peer.step}/${peer.steps}` : ""}`,
     String(peer.round),
-    shortRoot(peer.bodyRoot),
+    shortRoot(peer.root),
     peer.agrees === undefined ? paint("gray", "·") : peer.agrees ? paint("green", "✓") : paint("red", "✗"),
-    fixed(peer.bitsPerByte, 3),
+    fixed(peer.bitsPerByte > 0 ? peer.bitsPerByte : undefined, 3),
     peer.latencyMs === undefined ? "–" : `${peer.latencyMs.toFixed(peer.latencyMs < 10 ? 1 : 0)} ms`,
     duration(peer.lastSeenMs),
   ]);

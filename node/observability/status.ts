@@ -1,96 +1,56 @@
 // What `glossa stats --json` prints: one peer's view of itself and of the others. A public, versioned format.
 // Pure: everything is an argument, so that the same function serves the control endpoint, the metrics and tests.
 import type { BodyRoot, Offence, PeerId, Phase, RunId } from "#protocol/core/types.ts";
+import type { Agreement, MemberStatus, ProtocolStatus, RoundRecord } from "#protocol/driver.ts";
+import type { NetworkTraffic } from "#protocol/net/network.ts";
+import type { ByteCount, TrafficChannel } from "#protocol/net/traffic.ts";
 
 export const STATUS_VERSION = 1;
 
 /** Ways that bytes take: small talk, payloads of updates, bodies for newcomers, everything else. */
-export const CHANNELS = ["gossip", "payload", "snapshot", "control"] as const;
-export type Channel = (typeof CHANNELS)[number];
+export const CHANNELS = [
+  "gossip",
+  "payload",
+  "snapshot",
+  "control",
+] as const satisfies readonly TrafficChannel[];
 
-export interface Traffic {
-  readonly bytesSent: number;
-  readonly bytesReceived: number;
-}
-
-export type TrafficByChannel = Readonly<Record<Channel, Traffic>>;
-
-/** Another peer, as its last presence and the connection to it say. */
-export interface RemotePeer {
-  readonly peerId: PeerId;
-  readonly name: string;
-  readonly phase: Phase;
-  readonly round: number;
-  readonly bodyRoot: BodyRoot;
-  /** The newest round that both have closed is `round`'s predecessor here; `undefined`: nothing to compare yet. */
-  readonly agrees: boolean | undefined;
-  readonly step: number;
-  readonly steps: number;
-  /** As the peer announced it; `undefined` before its first evaluation. */
-  readonly bitsPerByte: number | undefined;
-  readonly lastSeenAtMs: number;
-}
-
-/** Where the protocol stands, taken from the driver. */
-export interface ProtocolFacts {
-  readonly phase: Phase;
-  readonly round: number;
-  readonly bodyRoot: BodyRoot;
-  readonly closedRound: number;
-  readonly closedRoot: BodyRoot;
-  readonly step: number;
-  readonly steps: number;
-  /** Updates held for the current round, this peer's own included. */
-  readonly updatesHeld: number;
-  readonly peers: readonly RemotePeer[];
-}
+export type TrafficByChannel = Readonly<Record<TrafficChannel, ByteCount>>;
 
 /** What the network has measured. */
 export interface NetworkFacts {
   readonly addresses: readonly string[];
-  readonly total: TrafficByChannel;
-  /** Since the current round began. */
-  readonly thisRound: TrafficByChannel;
-  readonly connections: readonly {
-    readonly peerId: PeerId;
-    readonly direction: "inbound" | "outbound";
-    /** Round trip; `undefined` until measured. */
-    readonly latencyMs: number | undefined;
-  }[];
+  readonly traffic: Pick<NetworkTraffic, "channels" | "links">;
+  /** `traffic.channels` as it was when the current round began. */
+  readonly atRoundStart: TrafficByChannel;
   readonly offences: Readonly<Partial<Record<Offence, number>>>;
 }
 
-/** What local training has measured. */
+/** What local training has measured; `undefined` until it has. */
 export interface TrainingFacts {
   readonly device: string;
   readonly vocabularySize: number;
   readonly embeddingParameters: number;
   readonly bodyParameters: number;
-  /** Optimizer steps and tokens since this peer first joined, across restarts. */
+  /** Optimizer steps and tokens of this process, which is also what `traffic` counts from. */
   readonly steps: number;
   readonly tokens: number;
   readonly tokensPerSecond: number | undefined;
+  /** Mean over the batches of the last own round. */
   readonly lossNatsPerToken: number | undefined;
   /** On held-out text: at first, and now. */
   readonly bitsPerByteStart: number | undefined;
   readonly bitsPerByte: number | undefined;
-  /** Time spent inside training steps, and time since training first began, of this process. */
-  readonly computeMs: number;
-  readonly wallMs: number;
-  /** Size of the last own update on the wire, and of the same update as float32. */
-  readonly payloadBytes: number | undefined;
 }
 
 export interface StatusInputs {
   readonly nowMs: number;
   readonly startedAtMs: number;
   readonly pid: number;
-  readonly name: string;
-  readonly peerId: PeerId;
   readonly runId: RunId;
   readonly runName: string;
   readonly stateDirectory: string;
-  readonly protocol: ProtocolFacts;
+  readonly protocol: ProtocolStatus;
   readonly network: NetworkFacts;
   readonly training: TrainingFacts;
 }
@@ -110,42 +70,50 @@ export interface PeerStatus {
   readonly round: number;
   readonly step: number;
   readonly steps: number;
+  /** Updates counted in the current round, the own one included, and peers that are still waited for. */
   readonly updatesHeld: number;
+  readonly missing: readonly PeerId[];
   readonly bodyRoot: BodyRoot;
   readonly closedRound: number;
   readonly closedRoot: BodyRoot;
-  readonly agreement: {
-    /** Peers whose root could be compared, and those whose root is this one's. */
-    readonly comparable: number;
-    readonly agreeing: number;
-    /** True while nobody disagrees. */
-    readonly holds: boolean;
-  };
+  /** The other peers by whether their body is this peer's. */
+  readonly agreement: Agreement;
   /** Rounds behind the peer that is furthest ahead; 0 for the one in front. */
   readonly lagRounds: number;
-
-  readonly peers: readonly (Omit<RemotePeer, "lastSeenAtMs"> & {
-    readonly connected: boolean;
-    readonly direction: "inbound" | "outbound" | undefined;
-    readonly latencyMs: number | undefined;
-    readonly lastSeenMs: number;
-  })[];
+  readonly peers: readonly RemotePeer[];
 
   readonly traffic: {
-    readonly total: Traffic & { readonly byChannel: TrafficByChannel };
-    readonly thisRound: Traffic & { readonly byChannel: TrafficByChannel };
+    readonly total: ByteCount & { readonly byChannel: TrafficByChannel };
+    readonly thisRound: ByteCount & { readonly byChannel: TrafficByChannel };
     /** Bytes of an update as float32 over its bytes on the wire; `undefined` before the first own update. */
     readonly payloadRatio: number | undefined;
     /** See `dataParallelBytes`; `undefined` before the first step. */
     readonly reductionAgainstDataParallel: number | undefined;
   };
-
-  readonly training: Omit<TrainingFacts, "payloadBytes"> & {
-    /** T_compute / T_wall; `undefined` before training begins. */
+  readonly training: TrainingFacts & {
+    /** T_compute / T_wall since the first round of this process; `undefined` before it. */
     readonly computeUtilisation: number | undefined;
+  };
+  /** The last rounds, oldest first. */
+  readonly recentRounds: readonly RoundRecord[];
+  readonly events: {
+    readonly lateUpdates: number;
+    /** Times this peer was outvoted and took the plurality's body. */
+    readonly heals: number;
+    /** Times it fell behind and fetched a body. */
+    readonly syncs: number;
   };
   readonly offences: Readonly<Partial<Record<Offence, number>>>;
 }
+
+/** Another peer: what it says of itself, and the connection to it if there is one. */
+export interface RemotePeer extends MemberStatus {
+  readonly connected: boolean;
+  readonly direction: "inbound" | "outbound" | undefined;
+  readonly latencyMs: number | undefined;
+}
+
+const RECENT_ROUNDS = 16;
 
 /**
  * Bytes that one peer would send with fp32 data parallelism over the same steps: each step all-reduces the whole
@@ -160,62 +128,71 @@ export function dataParallelBytes(training: {
   return training.steps * 8 * (training.bodyParameters + training.embeddingParameters);
 }
 
-export function composeStatus({ protocol, network, training, ...self }: StatusInputs): PeerStatus {
-  const { payloadBytes, ...trained } = training;
-  const connections = new Map(network.connections.map((connection) => [connection.peerId, connection]));
-  const comparable = protocol.peers.filter(({ agrees }) => agrees !== undefined);
-  const agreeing = comparable.filter(({ agrees }) => agrees === true).length;
-  const total = sumOf(network.total);
+export function composeStatus({
+  protocol,
+  network,
+  training,
+  nowMs,
+  startedAtMs,
+  ...self
+}: StatusInputs): PeerStatus {
+  const links = new Map(network.traffic.links.map((link) => [link.peer, link]));
+  const { channels } = network.traffic;
+  const total = sumOf(channels);
+  const thisRound = difference(channels, network.atRoundStart);
   return {
     version: STATUS_VERSION,
-    name: self.name,
-    peerId: self.peerId,
-    pid: self.pid,
-    runId: self.runId,
-    runName: self.runName,
-    stateDirectory: self.stateDirectory,
+    ...self,
+    name: protocol.name,
+    peerId: protocol.peer,
     addresses: network.addresses,
-    uptimeMs: self.nowMs - self.startedAtMs,
+    uptimeMs: nowMs - startedAtMs,
     phase: protocol.phase,
     round: protocol.round,
     step: protocol.step,
     steps: protocol.steps,
     updatesHeld: protocol.updatesHeld,
-    bodyRoot: protocol.bodyRoot,
+    missing: protocol.missing,
+    bodyRoot: protocol.root,
     closedRound: protocol.closedRound,
     closedRoot: protocol.closedRoot,
-    agreement: { comparable: comparable.length, agreeing, holds: agreeing === comparable.length },
-    lagRounds: Math.max(protocol.round, ...protocol.peers.map(({ round }) => round)) - protocol.round,
-    peers: protocol.peers.map(({ lastSeenAtMs, ...peer }) => {
-      const connection = connections.get(peer.peerId);
-      return {
-        ...peer,
-        connected: connection !== undefined,
-        direction: connection?.direction,
-        latencyMs: connection?.latencyMs,
-        lastSeenMs: Math.max(0, self.nowMs - lastSeenAtMs),
-      };
+    agreement: protocol.agreement,
+    lagRounds: Math.max(0, ...protocol.members.map(({ lag }) => lag)),
+    peers: protocol.members.map((member) => {
+      const link = links.get(member.peer);
+      const connected = link !== undefined;
+      return { ...member, connected, direction: link?.direction, latencyMs: link?.latencyMs };
     }),
     traffic: {
-      total: { ...total, byChannel: network.total },
-      thisRound: { ...sumOf(network.thisRound), byChannel: network.thisRound },
-      payloadRatio: ratio(4 * training.bodyParameters, payloadBytes ?? 0),
+      total: { ...total, byChannel: channels },
+      thisRound: { ...sumOf(thisRound), byChannel: thisRound },
+      payloadRatio: protocol.payloadRatio,
       reductionAgainstDataParallel: ratio(
         dataParallelBytes(training),
         training.steps > 0 ? total.bytesSent : 0,
       ),
     },
-    training: { ...trained, computeUtilisation: ratio(training.computeMs, training.wallMs) },
+    training: { ...training, computeUtilisation: ratio(protocol.computeMs, protocol.wallMs) },
+    recentRounds: protocol.rounds.slice(-RECENT_ROUNDS),
+    events: { lateUpdates: protocol.lateUpdates, heals: protocol.heals, syncs: protocol.syncs },
     offences: network.offences,
   };
 }
 
-export function sumOf(channels: TrafficByChannel): Traffic {
+function sumOf(channels: TrafficByChannel): ByteCount {
   const all = Object.values(channels);
   return {
     bytesSent: all.reduce((sum, { bytesSent }) => sum + bytesSent, 0),
     bytesReceived: all.reduce((sum, { bytesReceived }) => sum + bytesReceived, 0),
   };
+}
+
+function difference(now: TrafficByChannel, before: TrafficByChannel): TrafficByChannel {
+  const of = (channel: TrafficChannel): ByteCount => ({
+    bytesSent: now[channel].bytesSent - before[channel].bytesSent,
+    bytesReceived: now[channel].bytesReceived - before[channel].bytesReceived,
+  });
+  return { gossip: of("gossip"), payload: of("payload"), snapshot: of("snapshot"), control: of("control") };
 }
 
 function ratio(numerator: number, denominator: number): number | undefined {

@@ -130,13 +130,16 @@ describe("a state directory", () => {
     expect(await readdir(path)).toEqual([]);
   });
 
-  test("survives a damaged cache of addresses", async () => {
+  test("remembers where peers were, and survives a damaged memory of it", async () => {
     const state = await StateDirectory.open(path);
-    expect(await state.knownAddresses()).toEqual([]);
-    await state.rememberAddresses(["/ip4/127.0.0.1/tcp/4001"]);
-    expect(await state.knownAddresses()).toEqual(["/ip4/127.0.0.1/tcp/4001"]);
-    await writeFile(join(path, "peers.json"), "{");
-    expect(await state.knownAddresses()).toEqual([]);
+    const peers = [{ peer: "12D3KooWExample", addresses: ["/ip4/127.0.0.1/tcp/4001"] }];
+    expect(await state.peerCache.load()).toEqual([]);
+    await state.peerCache.save(peers);
+    expect(await state.peerCache.load()).toEqual(peers);
+    for (const damaged of ["{", '[{"peer":1}]', "null"]) {
+      await writeFile(join(path, "peers.json"), damaged);
+      expect(await state.peerCache.load()).toEqual([]);
+    }
     await state.close();
   });
 

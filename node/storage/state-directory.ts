@@ -7,9 +7,13 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { homedir, hostname } from "node:os";
 import { join, resolve } from "node:path";
+import { z } from "zod";
+import type { PeerCache } from "#protocol/net/discovery.ts";
 import { isLeftover, readIfPresent, writeJsonAtomic } from "./atomic-file.ts";
 import { StateCorruptError, StateInUseError, StateOfAnotherRunError, storageError } from "./errors.ts";
 import { type Lock, LockHeldError, takeLock } from "./lock.ts";
+
+const peerRecords = z.array(z.object({ peer: z.string(), addresses: z.array(z.string()) }));
 
 /** Root of all state that was given no other place. */
 export function glossaHome(environment: Readonly<Record<string, string | undefined>> = process.env): string {
@@ -85,14 +89,16 @@ export class StateDirectory {
     return readJson(join(this.path, "run.json"));
   }
 
-  /** Addresses that were good when last seen. A lost or damaged cache costs a visit to the bootstrap, nothing else. */
-  async knownAddresses(): Promise<readonly string[]> {
-    const cached = await readJson<unknown>(join(this.path, "peers.json")).catch(() => undefined);
-    return Array.isArray(cached) ? cached.filter((address) => typeof address === "string") : [];
-  }
-
-  async rememberAddresses(addresses: readonly string[]): Promise<void> {
-    await writeJsonAtomic(join(this.path, "peers.json"), addresses, { durable: false });
+  /** Where other peers were when last seen. A lost or damaged cache costs a visit to the bootstrap, nothing else. */
+  get peerCache(): PeerCache {
+    const path = join(this.path, "peers.json");
+    return {
+      load: async () => {
+        const cached = peerRecords.safeParse(await readJson<unknown>(path).catch(() => undefined));
+        return cached.success ? cached.data : [];
+      },
+      save: (peers) => writeJsonAtomic(path, peers, { durable: false }),
+    };
   }
 
   /** Gives the lock back. Nothing may be written after it. */

@@ -24,13 +24,6 @@ export class LiveRegion {
     this.#height = lines.length;
   }
 
-  /** Prints a line that stays, above the block. */
-  above(line: string, block: readonly string[]): void {
-    this.#output.write(`${this.#rewind()}${CLEAR_BELOW}${line}\n`);
-    this.#height = 0;
-    this.draw(block);
-  }
-
   /** Leaves what was drawn last and gives the cursor back. */
   end(): void {
     this.#output.write(SHOW_CURSOR);
