@@ -72,7 +72,13 @@ export class BatchStream {
         `it was taken at sequence length ${position.sequenceLength}, now it is ${shape.sequenceLength}`,
       );
     }
-    return new BatchStream(split, { ...shape, seed: position.seed }, position);
+    const stream = new BatchStream(split, { ...shape, seed: position.seed }, position);
+    const { epoch, window } = position;
+    if (Number.isInteger(epoch) && epoch >= 0 && Number.isInteger(window) && window >= 0) {
+      if (window <= stream.#order.windows) return stream;
+    }
+    stream.close();
+    throw new DataPositionMismatchError(`there is no window ${window} in epoch ${epoch}`);
   }
 
   get position(): BatchPosition {
