@@ -166,11 +166,12 @@ class CompiledModel implements TrainingModel {
   async dispose(): Promise<void> {
     if (this.#disposed) return;
     this.#disposed = true;
-    for (const session of this.#sessions.values()) await (await session).dispose();
-    await this.#readBack.dispose();
+    // Tensors first: one on a device belongs to the session that made it, and freeing it later crashes the process.
     for (const { weights, moment1, moment2 } of Object.values(this.#groups)) {
       for (const state of [weights, moment1, moment2]) state.dispose();
     }
+    for (const session of this.#sessions.values()) await (await session).dispose();
+    await this.#readBack.dispose();
   }
 
   async #step(batch: Batch, step: number, trained: readonly ParameterGroup[]): Promise<StepResult> {
