@@ -122,6 +122,16 @@ export const nodeConfigSchema = z
       defaultText: "all cores but one",
       group: COMPUTE,
     }),
+    evaluateEveryRounds: setting(integer(0, 1_000_000).default(1), {
+      description: "Evaluate on held-out text before every N-th round; 0 never does.",
+      value: "N",
+      group: COMPUTE,
+    }),
+    evaluationTokens: setting(integer(1, 1_000_000_000).default(16_384), {
+      description: "Held-out tokens an evaluation reads at most.",
+      value: "N",
+      group: COMPUTE,
+    }),
     checkpointIntervalSeconds: setting(integer(1, 86_400).default(60), {
       description: "Longest time between saves; what a power cut may cost of local training.",
       value: "SECONDS",

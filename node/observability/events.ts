@@ -9,9 +9,9 @@ export interface PeerSummary {
   readonly vocabularySize: number;
   readonly embeddingParameters: number;
   readonly bodyParameters: number;
-  /** On held-out text, with the body of round 0 after the embeddings' warm-up, and at the end. */
-  readonly bitsPerByteStart: number;
-  readonly bitsPerByteEnd: number;
+  /** On held-out text, before this peer first trained and at the end; absent: never evaluated. */
+  readonly bitsPerByteStart: number | undefined;
+  readonly bitsPerByteEnd: number | undefined;
   readonly bytesSent: number;
   readonly bytesReceived: number;
   readonly bodyRoot: string;

@@ -5,6 +5,7 @@ import { Caller, serve } from "./channel.ts";
 type TestMethods = {
   count: { args: { to: number }; progress: number; result: number };
   fail: { args: null; progress: never; result: never };
+  abortedOnEntry: { args: null; progress: never; result: boolean };
   hang: { args: null; progress: "started"; result: never };
 };
 
@@ -28,6 +29,9 @@ function connect(): Caller<TestMethods> {
     },
     async fail() {
       throw new DiskFullError("no space left");
+    },
+    async abortedOnEntry(_, _report, signal) {
+      return signal.aborted;
     },
     async hang(_, report, signal) {
       report("started");
@@ -64,18 +68,18 @@ it("cancels a running call and goes on with the next", async () => {
   expect(await caller.call("count", { to: 1 })).toBe(1);
 });
 
-it("never starts a call that was cancelled while it waited its turn", async () => {
+it("asks the handler of a call that was cancelled before its turn, with a signal that has fired", async () => {
   const caller = connect();
-  const first = new AbortController();
-  const second = new AbortController();
-  const seen: number[] = [];
-  const hanging = caller.call("hang", null, { signal: first.signal });
-  const waiting = caller.call("count", { to: 2 }, { signal: second.signal, onProgress: (v) => seen.push(v) });
-  second.abort();
-  first.abort();
+  const running = new AbortController();
+  const hanging = caller.call("hang", null, { signal: running.signal });
+  const waiting = new AbortController();
+  const cancelledInQueue = caller.call("abortedOnEntry", null, { signal: waiting.signal });
+  const cancelledBefore = caller.call("abortedOnEntry", null, { signal: AbortSignal.abort() });
+  const untouched = caller.call("abortedOnEntry", null);
+  waiting.abort();
+  running.abort();
   await expect(hanging).rejects.toMatchObject({ name: "AbortError" });
-  await expect(waiting).rejects.toMatchObject({ name: "AbortError" });
-  expect(seen).toEqual([]);
+  expect(await Promise.all([cancelledInQueue, cancelledBefore, untouched])).toEqual([true, true, false]);
 });
 
 it("fails what is open and what comes later when the other side is gone", async () => {

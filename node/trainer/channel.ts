@@ -7,7 +7,14 @@ import type { MessagePort, TransferListItem } from "node:worker_threads";
 export type Methods = { readonly [name: string]: { args: any; progress: any; result: any } };
 
 type Request =
-  | { readonly kind: "call"; readonly id: number; readonly method: string; readonly args: unknown }
+  | {
+      readonly kind: "call";
+      readonly id: number;
+      readonly method: string;
+      readonly args: unknown;
+      /** Cancelled before it was made: a handler is still asked, with a signal that has fired. */
+      readonly aborted: boolean;
+    }
   | { readonly kind: "cancel"; readonly id: number };
 
 type Reply =
@@ -82,8 +89,8 @@ export class Caller<M extends Methods> {
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     this.#pending.set(id, { resolve, reject, onProgress: onProgress as Pending["onProgress"] });
     const cancel = () => this.#port.postMessage({ kind: "cancel", id } satisfies Request);
-    this.#port.postMessage({ kind: "call", id, method, args } satisfies Request, transfer);
-    if (signal?.aborted === true) cancel();
+    const aborted = signal?.aborted === true;
+    this.#port.postMessage({ kind: "call", id, method, args, aborted } satisfies Request, transfer);
     signal?.addEventListener("abort", cancel, { once: true });
     return promise.finally(() => signal?.removeEventListener("abort", cancel)) as Promise<M[Name]["result"]>;
   }
@@ -129,7 +136,6 @@ export function serve<M extends Methods>(
     try {
       const handler = handlers[method as keyof M];
       if (handler === undefined) throw new Error(`no method named ${method}`);
-      controller.signal.throwIfAborted();
       const report = (value: unknown) => port.postMessage({ kind: "progress", id, value } satisfies Reply);
       const value: unknown = await handler(args, report, controller.signal);
       port.postMessage({ kind: "result", id, value } satisfies Reply, transferOf(value));
@@ -145,7 +151,9 @@ export function serve<M extends Methods>(
       running.get(request.id)?.abort();
       return;
     }
-    running.set(request.id, new AbortController());
+    const controller = new AbortController();
+    if (request.aborted) controller.abort();
+    running.set(request.id, controller);
     last = last.then(() => run(request));
   });
 }

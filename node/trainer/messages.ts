@@ -26,7 +26,7 @@ export interface PrepareOptions {
 
 export type PrepareProgress =
   | { readonly stage: "tokenizer"; readonly fraction: number }
-  | { readonly stage: "tokenizer-ready"; readonly vocabularySize: number }
+  | { readonly stage: "tokenizer-ready"; readonly vocabularySize: number; readonly trained: boolean }
   | { readonly stage: "tokens"; readonly fraction: number; readonly tokens: number };
 
 export interface PrepareResult {

@@ -31,8 +31,14 @@ export class VocabularyChangedError extends Error {
   }
 }
 
+export interface ObtainedTokenizer {
+  readonly tokenizer: Tokenizer;
+  /** Just now, on this peer's text. */
+  readonly trained: boolean;
+}
+
 /** @throws TokenizerError, VocabularyChangedError, CorpusTooSmallForVocabularyError and what reading the text throws */
-export async function obtainTokenizer(options: VocabularyOptions): Promise<Tokenizer> {
+export async function obtainTokenizer(options: VocabularyOptions): Promise<ObtainedTokenizer> {
   const { tokenizerFile, tokenizerPath, vocabularySize } = options;
   const given = tokenizerPath === undefined ? undefined : await readTokenizer(tokenizerPath);
   const keptJson = await readIfPresent(tokenizerFile);
@@ -48,11 +54,11 @@ export async function obtainTokenizer(options: VocabularyOptions): Promise<Token
         `one of ${vocabularySize}`,
       );
     }
-    return kept;
+    return { tokenizer: kept, trained: false };
   }
   const tokenizer = given ?? (await train(options));
   await writeAtomic(tokenizerFile, tokenizer.toJson(), { mode: 0o600 });
-  return tokenizer;
+  return { tokenizer, trained: given === undefined };
 }
 
 function train({ documents, vocabularySize, onProgress, signal }: VocabularyOptions): Promise<Tokenizer> {

@@ -39,13 +39,13 @@ async function prepare(
   signal: AbortSignal,
 ): Promise<TrainerMethods["prepare"]["result"]> {
   const { paths, textField, cacheDirectory } = options;
-  const tokenizer = await obtainTokenizer({
+  const { tokenizer, trained } = await obtainTokenizer({
     ...options,
     documents: () => readDocuments(paths, { textField, signal }),
     onProgress: (fraction) => report({ stage: "tokenizer", fraction }),
     signal,
   });
-  report({ stage: "tokenizer-ready", vocabularySize: tokenizer.vocabularySize });
+  report({ stage: "tokenizer-ready", vocabularySize: tokenizer.vocabularySize, trained });
   const tokens = await prepareTokens({
     paths,
     tokenizer,

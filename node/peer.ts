@@ -1,0 +1,298 @@
+// The composition root of a peer: the one place that knows every part. Starts them in order, connects them, waits for the
+// end and stops them in reverse. What the parts do is in the parts.
+import { randomUUID } from "node:crypto";
+import { listDataFiles } from "#model/data/list-data-files.ts";
+import { codecs } from "#protocol/core/codec/registry.ts";
+import { parseInvite } from "#protocol/core/invite.ts";
+import { totalSteps } from "#protocol/core/run-config.ts";
+import { createDriver, type Driver } from "#protocol/driver.ts";
+import { systemClock } from "#protocol/net/clock.ts";
+import { sha256 } from "#protocol/net/hash.ts";
+import { loadOrCreateIdentity } from "#protocol/net/identity.ts";
+import { createNetwork, type Network } from "#protocol/net/network.ts";
+import type { NodeConfig } from "./config.ts";
+import { Lifecycle } from "./lifecycle.ts";
+import { openControlEndpoint } from "./observability/control-endpoint.ts";
+import type { PeerEvent, PeerSummary } from "./observability/events.ts";
+import { createLog, type Logger } from "./observability/log.ts";
+import { openMetricsEndpoint } from "./observability/metrics.ts";
+import { composeStatus, type PeerStatus } from "./observability/status.ts";
+import { EvaluatingTrainer } from "./peer/evaluating-trainer.ts";
+import { Measurements } from "./peer/measurements.ts";
+import { obtainRunTerms, type RunTerms } from "./peer/run-terms.ts";
+import { logEvent, publicEventOf } from "./peer/translate-event.ts";
+import { requireFreeSpace } from "./storage/atomic-file.ts";
+import { ProtocolStore } from "./storage/protocol-store.ts";
+import { defaultStateDirectory, glossaHome, StateDirectory } from "./storage/state-directory.ts";
+import type { PrepareProgress } from "./trainer/messages.ts";
+import { Trainer } from "./trainer/trainer.ts";
+
+export interface PeerModules {
+  /** Fires on Ctrl-C: leave cleanly. */
+  readonly signal: AbortSignal;
+  readonly emit: (event: PeerEvent) => void;
+}
+
+const TRAFFIC_INTERVAL_MS = 1_000;
+
+/**
+ * Runs a peer until it is stopped or its rounds are done. Resolves after everything is saved and closed.
+ * @throws typed errors of every part, each with a sentence for the user (see cli/exit-codes.ts)
+ */
+export async function runPeer(config: NodeConfig, { signal, emit }: PeerModules): Promise<PeerSummary> {
+  const log = createLog({ level: config.logLevel, format: config.logFormat, name: config.name });
+  const lifecycle = new Lifecycle((part, err) => log.warn({ err, part }, "did not stop cleanly"));
+  try {
+    return await run(config, { signal, emit, log, lifecycle });
+  } finally {
+    await lifecycle.stop();
+  }
+}
+
+interface Running extends PeerModules {
+  readonly log: Logger;
+  readonly lifecycle: Lifecycle;
+}
+
+async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running): Promise<PeerSummary> {
+  // What the user can get wrong is checked before anything is made or anyone is met.
+  const invite = parseInvite(config.join, sha256);
+  await listDataFiles(config.data);
+
+  const startedAtMs = Date.now();
+  const state = await lifecycle.start(
+    "state directory",
+    () =>
+      StateDirectory.open(config.stateDir ?? defaultStateDirectory(glossaHome(), invite.runId, config.name)),
+    (directory) => directory.close(),
+  );
+  const identity = await loadOrCreateIdentity(state.identityKeyPath);
+  emit({ event: "started", name: config.name, peerId: identity.peer, stateDirectory: state.path });
+  const terms = await obtainRunTerms(invite, state, signal);
+  const { runId, layout } = terms;
+  const runConfig = terms.config;
+  const store = await ProtocolStore.open(state.path, {
+    onFallback: (err) => log.warn({ err }, "the newest checkpoint is damaged; the one before it is used"),
+  });
+
+  const trainer = await lifecycle.start(
+    "trainer",
+    async () => new Trainer(),
+    (running) => running.close(),
+  );
+  const genesis = await trainer.genesis(runConfig.model, String(runConfig.seed), signal);
+
+  const measurements = new Measurements(runConfig);
+  const onEvaluated = (round: number, bitsPerByte: number) => {
+    measurements.evaluated(bitsPerByte);
+    log.info({ round, bitsPerByte }, "evaluated on held-out text");
+    emit({ event: "evaluated", round, bitsPerByte });
+  };
+
+  const network = await createNetwork(
+    {
+      identity,
+      runId,
+      runManifest: terms.manifest,
+      listen: config.listen,
+      announce: config.announce,
+      bootstrap: invite.addresses,
+      bodyValues: layout.total,
+      maxPayloadBytes: codecs[runConfig.averaging.codec].maxPayloadBytes(layout),
+    },
+    { logger: log, peerCache: state.peerCache },
+  );
+  let channelsAtRoundStart = network.traffic().channels;
+  const driver = createDriver(
+    {
+      name: config.name,
+      runId,
+      config: runConfig,
+      layout,
+      hash: sha256,
+      genesisBody: genesis,
+      ...(config.rounds !== undefined && { rounds: config.rounds }),
+    },
+    {
+      network,
+      store,
+      clock: systemClock,
+      trainer: new EvaluatingTrainer(trainer, { everyRounds: config.evaluateEveryRounds, onEvaluated }),
+      observer: {
+        onEvent(event) {
+          if (event.type === "round-started") channelsAtRoundStart = network.traffic().channels;
+          measurements.record(event);
+          logEvent(log, event);
+          const translated = publicEventOf(event);
+          if (translated !== undefined) emit(translated);
+        },
+      },
+    },
+  );
+  network.attach(driver);
+  lifecycle.defer("network", () => network.stop());
+  await network.start();
+  log.info({ peer: network.self, addresses: network.addresses() }, "listening");
+  emit({ event: "listening", peerId: network.self, addresses: network.addresses() });
+
+  const prepared = await trainer.prepare(
+    {
+      paths: config.data,
+      textField: config.textField,
+      tokenizerPath: config.tokenizer,
+      vocabularySize: config.vocabularySize,
+      tokenizerFile: state.tokenizerPath,
+      cacheDirectory: state.tokenCacheDirectory,
+      minimumValidationTokens: runConfig.training.batchSize * runConfig.model.sequenceLength + 1,
+    },
+    (progress) => emit(preparationEventOf(progress)),
+    signal,
+  );
+  emit({ event: "tokens-ready", tokens: prepared.trainTokens, bytes: prepared.trainBytes });
+  const embeddingParameters = prepared.vocabularySize * runConfig.model.width;
+  await requireFreeSpace(state.path, checkpointBytes(layout.total, embeddingParameters));
+  const created = await trainer.create(
+    {
+      body: runConfig.model,
+      genesis,
+      optimizer: { ...runConfig.training, totalSteps: totalSteps(runConfig) },
+      batchSize: runConfig.training.batchSize,
+      plan: {
+        localSteps: runConfig.training.localSteps,
+        momentsAcrossRounds: runConfig.training.momentsAcrossRounds,
+        checkpointIntervalMs: config.checkpointIntervalSeconds * 1000,
+      },
+      device: config.device,
+      threads: config.threads,
+      privateSeed: randomUUID(),
+      checkpointFile: state.trainerCheckpointPath,
+      evaluationTokens: config.evaluationTokens,
+    },
+    signal,
+  );
+  measurements.trainerCreated(created, prepared);
+  log.info({ ...created, vocabularySize: prepared.vocabularySize }, "ready to train");
+
+  await driver.start(signal);
+  const { round, root } = driver.status();
+  emit({ event: "joined", runId, round, bodyRoot: root });
+
+  const status = () =>
+    statusOf({ startedAtMs, terms, state, driver, network, measurements, channelsAtRoundStart });
+  await openEndpoints(config, { state, runId, lifecycle, log, status });
+  const reportTraffic = () => {
+    const { bytesSent, bytesReceived, links } = network.traffic();
+    emit({ event: "traffic", bytesSent, bytesReceived, peers: links.length });
+  };
+  const trafficTimer = setInterval(reportTraffic, TRAFFIC_INTERVAL_MS);
+  lifecycle.defer("traffic report", () => clearInterval(trafficTimer));
+
+  const outcome = await driver.done;
+  if (outcome.reason === "completed") {
+    onEvaluated(outcome.round, await trainer.evaluate(driver.body(), signal));
+  }
+  reportTraffic();
+  const facts = measurements.facts();
+  const { bytesSent, bytesReceived } = network.traffic();
+  const summary: PeerSummary = {
+    name: config.name,
+    vocabularySize: facts.vocabularySize,
+    embeddingParameters: facts.embeddingParameters,
+    bodyParameters: facts.bodyParameters,
+    bitsPerByteStart: facts.bitsPerByteStart,
+    bitsPerByteEnd: facts.bitsPerByte,
+    bytesSent,
+    bytesReceived,
+    bodyRoot: outcome.root,
+    tokens: facts.tokens,
+    steps: facts.steps,
+    rounds: outcome.round,
+  };
+  log.info({ ...outcome.agreement, reason: outcome.reason, round, root: outcome.root }, "left the run");
+  emit({ event: "finished", ...summary });
+  return summary;
+}
+
+/** Two generations of the protocol's state, one of the trainer's and one being written, with room for a round's payloads. */
+function checkpointBytes(bodyParameters: number, embeddingParameters: number): number {
+  const protocol = 4 * 2 * bodyParameters;
+  const trainer = 4 * (4 * bodyParameters + 3 * embeddingParameters);
+  return 3 * protocol + 2 * trainer + 8 * bodyParameters;
+}
+
+function preparationEventOf(progress: PrepareProgress): PeerEvent {
+  switch (progress.stage) {
+    case "tokenizer":
+      return { event: "tokenizer-progress", fraction: progress.fraction };
+    case "tokenizer-ready":
+      return {
+        event: "tokenizer-ready",
+        vocabularySize: progress.vocabularySize,
+        trained: progress.trained,
+      };
+    case "tokens":
+      return { event: "tokens-progress", tokens: progress.tokens };
+  }
+}
+
+interface StatusParts {
+  readonly startedAtMs: number;
+  readonly terms: RunTerms;
+  readonly state: StateDirectory;
+  readonly driver: Driver;
+  readonly network: Network;
+  readonly measurements: Measurements;
+  readonly channelsAtRoundStart: ReturnType<Network["traffic"]>["channels"];
+}
+
+function statusOf({ startedAtMs, terms, state, driver, network, ...parts }: StatusParts): PeerStatus {
+  const nowMs = Date.now();
+  return composeStatus({
+    nowMs,
+    startedAtMs,
+    pid: process.pid,
+    runId: terms.runId,
+    runName: terms.config.name,
+    stateDirectory: state.path,
+    protocol: driver.status(),
+    network: {
+      addresses: network.addresses(),
+      traffic: network.traffic(),
+      atRoundStart: parts.channelsAtRoundStart,
+      offences: network.offences(),
+    },
+    training: parts.measurements.facts(),
+  });
+}
+
+interface EndpointParts {
+  readonly state: StateDirectory;
+  readonly runId: string;
+  readonly lifecycle: Lifecycle;
+  readonly log: Logger;
+  readonly status: () => PeerStatus;
+}
+
+/** Where `glossa stats` and Prometheus ask. */
+async function openEndpoints(config: NodeConfig, { state, runId, lifecycle, log, status }: EndpointParts) {
+  await lifecycle.start(
+    "control endpoint",
+    () =>
+      openControlEndpoint({
+        name: config.name,
+        runId,
+        stateDirectory: state.path,
+        recordPath: state.controlPath,
+        status,
+      }),
+    (endpoint) => endpoint.close(),
+  );
+  const { metricsPort } = config;
+  if (metricsPort === undefined) return;
+  const metrics = await lifecycle.start(
+    "metrics endpoint",
+    () => openMetricsEndpoint(metricsPort, status),
+    (endpoint) => endpoint.close(),
+  );
+  log.info({ url: metrics.url }, "serving metrics");
+}

@@ -1,0 +1,67 @@
+// What this peer has measured of itself, kept as events pass: the numbers behind `glossa stats`, the metrics and the row
+// in the table at the end. Pure bookkeeping; reads no clock and no network.
+import type { RunConfig } from "#protocol/core/run-config.ts";
+import type { ProtocolEvent } from "#protocol/driver.ts";
+import type { TrainingFacts } from "../observability/status.ts";
+import type { CreateResult, PrepareResult } from "../trainer/messages.ts";
+
+export class Measurements {
+  readonly #tokensPerStep: number;
+  #created: CreateResult | undefined;
+  #vocabularySize = 0;
+  #steps = 0;
+  #stepInRound = 0;
+  #bitsPerByteStart: number | undefined;
+  #bitsPerByte: number | undefined;
+  #stepsBefore = 0;
+  #last: Extract<ProtocolEvent, { type: "published" }> | undefined;
+
+  constructor({ model, training }: RunConfig) {
+    this.#tokensPerStep = model.sequenceLength * training.batchSize;
+  }
+
+  trainerCreated(created: CreateResult, { vocabularySize }: PrepareResult): void {
+    this.#created = created;
+    this.#vocabularySize = vocabularySize;
+    this.#stepsBefore = (created.resumed?.totalTokens ?? 0) / this.#tokensPerStep;
+    this.#steps = this.#stepsBefore;
+    this.#stepInRound = created.resumed?.step ?? 0;
+  }
+
+  evaluated(bitsPerByte: number): void {
+    this.#bitsPerByteStart ??= bitsPerByte;
+    this.#bitsPerByte = bitsPerByte;
+  }
+
+  record(event: ProtocolEvent): void {
+    switch (event.type) {
+      case "step":
+        // A new round counts from one again; within a round the difference is what was trained.
+        this.#steps += event.step > this.#stepInRound ? event.step - this.#stepInRound : event.step;
+        this.#stepInRound = event.step;
+        break;
+      case "published":
+        this.#last = event;
+        this.#stepInRound = 0;
+        break;
+      default:
+    }
+  }
+
+  facts(): TrainingFacts {
+    const last = this.#last;
+    return {
+      device: this.#created?.device ?? "none yet",
+      vocabularySize: this.#vocabularySize,
+      embeddingParameters: this.#created?.embeddingParameters ?? 0,
+      bodyParameters: this.#created?.bodyParameters ?? 0,
+      steps: this.#steps,
+      tokens: this.#steps * this.#tokensPerStep,
+      stepsThisProcess: this.#steps - this.#stepsBefore,
+      tokensPerSecond: last === undefined ? undefined : (1000 * last.tokens) / last.computeMs,
+      lossNatsPerToken: last?.lossNatsPerToken,
+      bitsPerByteStart: this.#bitsPerByteStart,
+      bitsPerByte: this.#bitsPerByte,
+    };
+  }
+}
