@@ -136,6 +136,24 @@ describe.each(devices)("a training model on %s", (device) => {
     expect(await model.readState()).toEqual({ ...before, body: other });
   });
 
+  it("takes calls in the order they were made, whoever waits for them", async () => {
+    const [together, apart] = [await create(), await create()];
+    const batches = [0, 1, 2].map((at) => randomBatch(`${at}`));
+    const calls = batches.map((batch, step) => together.trainStep(batch, step));
+    const body = together.readBody();
+    const later = together.trainStep(batches[0]!, 3);
+    const results = await Promise.all(calls);
+    for (const [step, batch] of batches.entries()) {
+      expect(results[step]!.loss).toBeCloseTo((await apart.trainStep(batch, step)).loss, 5);
+    }
+    // The body after three steps, although a fourth was asked for before anyone looked.
+    const [readTogether, readApart] = [await body, await apart.readBody()];
+    const apartness = Math.max(...readTogether.map((value, at) => Math.abs(value - readApart[at]!)));
+    expect(apartness).toBeLessThan(1e-4);
+    await later;
+    expect((await together.readState()).momentSteps).toBe(4);
+  });
+
   it("reports the schedule's learning rate", async () => {
     const model = await create();
     const { learningRate } = await model.trainStep(randomBatch("rate"), 30);
@@ -194,8 +212,10 @@ describe.each(devices)("a training model on %s", (device) => {
 
   it("says that it was disposed of", async () => {
     const model = await create();
+    const running = model.trainStep(randomBatch("running"), 0);
     await model.dispose();
     await model.dispose();
+    await expect(running).resolves.toMatchObject({ learningRate: learningRateAt(optimizer, 0) });
     await expect(model.trainStep(randomBatch("late"), 0)).rejects.toThrow(ModelDisposedError);
     await expect(model.readBody()).rejects.toThrow(ModelDisposedError);
   });

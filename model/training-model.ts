@@ -1,4 +1,4 @@
-// A model in training on one device: owns the parameters, the moments and the compiled steps, and runs one at a time.
+// A model in training on one device: owns the parameters, the moments and the compiled steps, and takes one call at a time.
 // Calls block this thread for as long as they compute, so the caller is a worker. It knows nothing of data or peers.
 import { validateModelConfig } from "./architecture.ts";
 import {
@@ -80,6 +80,7 @@ class CompiledModel implements TrainingModel {
   /** Compiled when first asked for: most peers never take an embedding step, some never evaluate. */
   readonly #sessions = new Map<string, Promise<Session>>();
   readonly #readBack = new ReadBack();
+  #lastCall: Promise<void> = Promise.resolve();
   #disposed = false;
 
   constructor(options: TrainingModelOptions) {
@@ -96,82 +97,100 @@ class CompiledModel implements TrainingModel {
   }
 
   trainStep(batch: Batch, step: number): Promise<StepResult> {
-    return this.#step(batch, step, ["body", "embedding"]);
+    return this.#inTurn(() => this.#step(batch, step, ["body", "embedding"]));
   }
 
   trainEmbeddingStep(batch: Batch, step: number): Promise<StepResult> {
-    return this.#step(batch, step, ["embedding"]);
+    return this.#inTurn(() => this.#step(batch, step, ["embedding"]));
   }
 
-  async evaluate(batch: Batch): Promise<{ nats: number; tokens: number }> {
-    const feeds = { ...this.#batchFeeds(batch), ...this.#weightFeeds() };
-    const session = await this.#session("evaluation", () =>
-      buildEvaluation(this.config, this.#options.batchSize),
-    );
-    const outputs = await session.run(feeds, { [stepOutputs.nats]: null });
-    return { nats: scalarOf(outputs, stepOutputs.nats), tokens: batch.inputs.length };
+  evaluate(batch: Batch): Promise<{ nats: number; tokens: number }> {
+    return this.#inTurn(async () => {
+      const feeds = { ...this.#batchFeeds(batch), ...this.#weightFeeds() };
+      const { batchSize } = this.#options;
+      const session = await this.#session("evaluation", () => buildEvaluation(this.config, batchSize));
+      const outputs = await session.run(feeds, { [stepOutputs.nats]: null });
+      return { nats: scalarOf(outputs, stepOutputs.nats), tokens: batch.inputs.length };
+    });
   }
 
-  async readBody(): Promise<Float32Array> {
-    this.#assertUsable();
-    return this.#groups.body.weights.read();
+  readBody(): Promise<Float32Array> {
+    return this.#inTurn(() => this.#groups.body.weights.read());
   }
 
-  async writeBody(body: Float32Array): Promise<void> {
-    this.#assertUsable();
-    this.#groups.body.weights.write(body);
+  writeBody(body: Float32Array): Promise<void> {
+    return this.#inTurn(async () => this.#groups.body.weights.write(body));
   }
 
-  async readState(): Promise<TrainingState> {
-    this.#assertUsable();
-    const { body, embedding } = this.#groups;
-    return {
-      body: await body.weights.read(),
-      bodyMoment1: await body.moment1.read(),
-      bodyMoment2: await body.moment2.read(),
-      embedding: await embedding.weights.read(),
-      embeddingMoment1: await embedding.moment1.read(),
-      embeddingMoment2: await embedding.moment2.read(),
-      momentSteps: body.momentSteps,
-      embeddingMomentSteps: embedding.momentSteps,
-    };
+  readState(): Promise<TrainingState> {
+    return this.#inTurn(async () => {
+      const { body, embedding } = this.#groups;
+      return {
+        body: await body.weights.read(),
+        bodyMoment1: await body.moment1.read(),
+        bodyMoment2: await body.moment2.read(),
+        embedding: await embedding.weights.read(),
+        embeddingMoment1: await embedding.moment1.read(),
+        embeddingMoment2: await embedding.moment2.read(),
+        momentSteps: body.momentSteps,
+        embeddingMomentSteps: embedding.momentSteps,
+      };
+    });
   }
 
-  async writeState(state: TrainingState): Promise<void> {
-    this.#assertUsable();
-    const { body, embedding } = this.#groups;
-    const writes: [StepState, Float32Array][] = [
-      [body.weights, state.body],
-      [body.moment1, state.bodyMoment1],
-      [body.moment2, state.bodyMoment2],
-      [embedding.weights, state.embedding],
-      [embedding.moment1, state.embeddingMoment1],
-      [embedding.moment2, state.embeddingMoment2],
-    ];
-    for (const [target, flat] of writes) target.check(flat);
-    for (const [target, flat] of writes) target.write(flat);
-    body.momentSteps = state.momentSteps;
-    embedding.momentSteps = state.embeddingMomentSteps;
+  writeState(state: TrainingState): Promise<void> {
+    return this.#inTurn(async () => {
+      const { body, embedding } = this.#groups;
+      const writes: [StepState, Float32Array][] = [
+        [body.weights, state.body],
+        [body.moment1, state.bodyMoment1],
+        [body.moment2, state.bodyMoment2],
+        [embedding.weights, state.embedding],
+        [embedding.moment1, state.embeddingMoment1],
+        [embedding.moment2, state.embeddingMoment2],
+      ];
+      // All are checked before the first is written: a state is taken whole or not at all.
+      for (const [target, flat] of writes) target.check(flat);
+      for (const [target, flat] of writes) target.write(flat);
+      body.momentSteps = state.momentSteps;
+      embedding.momentSteps = state.embeddingMomentSteps;
+    });
   }
 
-  async resetMoments(): Promise<void> {
-    this.#assertUsable();
-    for (const group of Object.values(this.#groups)) {
-      group.moment1.clear();
-      group.moment2.clear();
-      group.momentSteps = 0;
-    }
+  resetMoments(): Promise<void> {
+    return this.#inTurn(async () => {
+      for (const group of Object.values(this.#groups)) {
+        group.moment1.clear();
+        group.moment2.clear();
+        group.momentSteps = 0;
+      }
+    });
   }
 
   async dispose(): Promise<void> {
     if (this.#disposed) return;
-    this.#disposed = true;
-    // Tensors first: one on a device belongs to the session that made it, and freeing it later crashes the process.
-    for (const { weights, moment1, moment2 } of Object.values(this.#groups)) {
-      for (const state of [weights, moment1, moment2]) state.dispose();
-    }
-    for (const session of this.#sessions.values()) await (await session).dispose();
-    await this.#readBack.dispose();
+    await this.#inTurn(async () => {
+      this.#disposed = true;
+      // Tensors first: one on a device belongs to the session that made it, and freeing it later crashes the process.
+      for (const { weights, moment1, moment2 } of Object.values(this.#groups)) {
+        for (const state of [weights, moment1, moment2]) state.dispose();
+      }
+      for (const session of this.#sessions.values()) await (await session).dispose();
+      await this.#readBack.dispose();
+    });
+  }
+
+  /** Runs one call after the other, in the order they were made: two steps at once would both start from one state. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const run = this.#lastCall.then(() => {
+      if (this.#disposed) throw new ModelDisposedError();
+      return work();
+    });
+    this.#lastCall = run.then(
+      () => undefined,
+      () => undefined,
+    );
+    return run;
   }
 
   async #step(batch: Batch, step: number, trained: readonly ParameterGroup[]): Promise<StepResult> {
@@ -213,7 +232,6 @@ class CompiledModel implements TrainingModel {
   }
 
   #batchFeeds(batch: Batch): Record<string, DeviceTensor> {
-    this.#assertUsable();
     const tokens = this.#options.batchSize * this.config.sequenceLength;
     for (const name of ["inputs", "targets"] as const) {
       if (batch[name].length !== tokens) throw new TensorSizeError(name, tokens, batch[name].length);
@@ -271,10 +289,6 @@ class CompiledModel implements TrainingModel {
       moment2: make(`${group} moment 2`, stepInputs.moment2),
       momentSteps: 0,
     };
-  }
-
-  #assertUsable(): void {
-    if (this.#disposed) throw new ModelDisposedError();
   }
 }
 
