@@ -39,9 +39,10 @@ export class BytePairEncoder {
       }
       if (best === NO_MERGE) break;
       tokens[at] = this.#merges.merged(best);
-      tokens.copyWithin(at + 1, at + 2, count);
-      ranks.copyWithin(at, at + 1, count - 1);
       count -= 1;
+      // Plain loops: words are a few tokens long, and a call to copyWithin costs more than that.
+      for (let i = at + 1; i < count; i++) tokens[i] = tokens[i + 1]!;
+      for (let i = at + 1; i + 1 < count; i++) ranks[i] = ranks[i + 1]!;
       if (at > 0) ranks[at - 1] = this.#rank(tokens[at - 1]!, tokens[at]!);
       if (at + 1 < count) ranks[at] = this.#rank(tokens[at]!, tokens[at + 1]!);
     }
