@@ -22,6 +22,8 @@ export async function main(argv: readonly string[]): Promise<void> {
   process.on("SIGTERM", interrupt);
   // A child of another glossa (the demo) leaves when its parent is gone, however that went.
   process.once("disconnect", () => controller.abort());
+  // Listening alone must not keep the process alive.
+  process.channel?.unref();
   // A reader that goes away (`glossa stats | head -1`) is no error.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error;

@@ -28,7 +28,7 @@ function commandSection(command: Command): string[] {
   return [
     `## glossa ${command.name}`,
     "",
-    command.description,
+    ...command.description.split("\n").map((line) => line.replace(/^ {2}/, "- ")),
     "",
     ...[...groups].flatMap(([group, entries]) => [
       ...(group === "" ? [] : [`### ${group}`, ""]),
@@ -80,7 +80,7 @@ function exitSection(): string[] {
 
 function markdownTable(titles: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
+    `| ${cells.map((cell) => cell.replace(/[|<]/g, "\\$&")).join(" | ")} |`;
   return [line(titles), line(titles.map(() => "---")), ...rows.map(line)];
 }
 

@@ -113,7 +113,7 @@ export function progressLines(progress: Progress, rounds: number, paint: Paint):
   const rows = progress.map((peer) => [
     paint("bold", peer.name),
     peer.finished ? paint("green", peer.doing) : peer.doing,
-    `${Math.min(peer.round + (peer.finished ? 0 : 1), rounds)}/${rounds}`,
+    `${peer.finished ? rounds : Math.min(peer.round + 1, rounds)}/${rounds}`,
     bar(peer),
     learning(peer, paint),
     rootText(peer, progress, paint),

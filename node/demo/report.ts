@@ -51,8 +51,8 @@ export function requireSuccess({ rounds, peers }: DemoResult): void {
     throw new DemoFailedError(`the peers ended with different bodies (${list})`);
   }
   for (const { name, bitsPerByteStart, bitsPerByteEnd, rounds: trained } of peers) {
-    // Written so that NaN fails.
-    if (!(bitsPerByteEnd < bitsPerByteStart)) {
+    // Written so that a number that is missing or NaN fails.
+    if (!((bitsPerByteEnd ?? Number.NaN) < (bitsPerByteStart ?? Number.NaN))) {
       throw new DemoFailedError(
         `${name} did not learn (${fixed(bitsPerByteStart, 3)} bits per byte at first, ${fixed(bitsPerByteEnd, 3)} at the end)`,
       );

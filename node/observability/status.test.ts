@@ -26,7 +26,7 @@ describe("a peer's status", () => {
     const status = composeStatus({
       ...inputs,
       network: { ...inputs.network, traffic: { channels: quiet, links: [] }, atRoundStart: quiet },
-      training: { ...inputs.training, steps: 0 },
+      training: { ...inputs.training, stepsThisProcess: 0 },
       protocol: exampleProtocol({ computeMs: 0, wallMs: 0 }),
     });
     expect(status.traffic.reductionAgainstDataParallel).toBeUndefined();
@@ -64,7 +64,7 @@ describe("the text of a status", () => {
         "  round     7  training 12/25",
         "  body      abababab  ✓ same as the other peer",
         "  learning  2.250 bits/byte from 4.000  loss 3.500 nats/token",
-        "  compute   cpu  3.46k tokens/s  90% of the time  383k tokens in 187 steps",
+        "  compute   cpu  3.46k tokens/s  90% of the time  819k tokens in 400 steps",
         "  model     800k shared + 131k private (vocabulary 1024)",
         "  traffic   ↑ 1.00 MB ↓ 6.00 MB  this round ↑ 100 kB ↓ 4.10 MB",
         "  savings   1,393× less than fp32 data parallel  updates 4.0× smaller",

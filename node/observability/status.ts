@@ -32,9 +32,11 @@ export interface TrainingFacts {
   readonly vocabularySize: number;
   readonly embeddingParameters: number;
   readonly bodyParameters: number;
-  /** Optimizer steps and tokens of this process, which is also what `traffic` counts from. */
+  /** Optimizer steps and tokens since this peer first joined, across restarts. */
   readonly steps: number;
   readonly tokens: number;
+  /** Steps since this process started, which is what `traffic` counts from. */
+  readonly stepsThisProcess: number;
   readonly tokensPerSecond: number | undefined;
   /** Mean over the batches of the last own round. */
   readonly lossNatsPerToken: number | undefined;
@@ -167,16 +169,20 @@ export function composeStatus({
       total: { ...total, byChannel: channels },
       thisRound: { ...sumOf(thisRound), byChannel: thisRound },
       payloadRatio: protocol.payloadRatio,
-      reductionAgainstDataParallel: ratio(
-        dataParallelBytes(training),
-        training.steps > 0 ? total.bytesSent : 0,
-      ),
+      reductionAgainstDataParallel: reduction(training, total.bytesSent),
     },
     training: { ...training, computeUtilisation: ratio(protocol.computeMs, protocol.wallMs) },
     recentRounds: protocol.rounds.slice(-RECENT_ROUNDS),
     events: { lateUpdates: protocol.lateUpdates, heals: protocol.heals, syncs: protocol.syncs },
     offences: network.offences,
   };
+}
+
+function reduction(training: TrainingFacts, bytesSent: number): number | undefined {
+  const { stepsThisProcess: steps, bodyParameters, embeddingParameters } = training;
+  return steps > 0
+    ? ratio(dataParallelBytes({ steps, bodyParameters, embeddingParameters }), bytesSent)
+    : undefined;
 }
 
 function sumOf(channels: TrafficByChannel): ByteCount {
