@@ -9,7 +9,9 @@ import { sha256Hex } from "#protocol/net/hash.ts";
 
 const FILE_NAME = /^([0-9a-f]{64})\.manifest$/;
 
-export type StoreOutcome = { readonly stored: true; readonly runId: RunId } | { readonly stored: false; readonly reason: string };
+export type StoreOutcome =
+  | { readonly stored: true; readonly runId: RunId }
+  | { readonly stored: false; readonly reason: string };
 
 export class ManifestStore {
   readonly #directory: string;
@@ -62,7 +64,8 @@ export class ManifestStore {
 
   /** Keeps `manifest` under its hash, atomically. Refuses what cannot be a manifest. */
   async put(manifest: Uint8Array): Promise<StoreOutcome> {
-    if (manifest.byteLength > MAX_MANIFEST_BYTES) return { stored: false, reason: "the manifest is too large" };
+    if (manifest.byteLength > MAX_MANIFEST_BYTES)
+      return { stored: false, reason: "the manifest is too large" };
     if (!isJsonObject(manifest)) return { stored: false, reason: "the manifest is not a JSON object" };
     const runId = sha256Hex(manifest);
     if (!this.#runs.has(runId)) {

@@ -219,7 +219,12 @@ export class Discovery {
     if (!this.#bootstrapPeers.has(peer)) return;
     try {
       const request = { manifest: this.#options.runManifest };
-      const { stored } = await this.#modules.streams.ask(peer, "store-manifest", request, this.#stopped.signal);
+      const { stored } = await this.#modules.streams.ask(
+        peer,
+        "store-manifest",
+        request,
+        this.#stopped.signal,
+      );
       if (stored) this.#askedMs.delete(peer); // asked again at the next look, now for a run it knows
     } catch (error) {
       if (error instanceof NetworkError && error.code === "not-served") return; // a peer of another run
@@ -231,7 +236,10 @@ export class Discovery {
     try {
       return (await this.#modules.cache?.load()) ?? [];
     } catch (error) {
-      this.#modules.logger.warn({ reason: reasonOf(error) }, "the peer cache cannot be read; starting without");
+      this.#modules.logger.warn(
+        { reason: reasonOf(error) },
+        "the peer cache cannot be read; starting without",
+      );
       return [];
     }
   }

@@ -166,7 +166,10 @@ export class Gossip {
     const { runId, author } = opened.kind === "update" ? opened.message.announcement : opened.message;
     if (runId !== this.#options.runId) return this.#refuse(from, "wrong-run", "an envelope of another run");
     if (author === this.#options.self || book.isBanned(author)) return IGNORED;
-    if (opened.kind === "update" && opened.message.announcement.payloadBytes > this.#options.maxPayloadBytes) {
+    if (
+      opened.kind === "update" &&
+      opened.message.announcement.payloadBytes > this.#options.maxPayloadBytes
+    ) {
       return this.#refuse(from, "oversized", "an announced payload is larger than the run allows");
     }
     if (opened.kind === "presence" && opened.message.sequence <= this.#newest(author)) return IGNORED;

@@ -1,7 +1,8 @@
 // One libp2p host as glossa configures it: TCP, noise with our prologue, yamux, identify, ping; gossip if asked for.
 // Owns configuration and the meaning of libp2p's start errors; knows nothing of runs.
-import { identify } from "@libp2p/identify";
+
 import type { Identify } from "@libp2p/identify";
+import { identify } from "@libp2p/identify";
 import type { Libp2p, Metrics, ServiceMap } from "@libp2p/interface";
 import { noise } from "@libp2p/noise";
 import type { Ping } from "@libp2p/ping";
@@ -72,7 +73,9 @@ export async function createHost<Services extends ServiceMap>(
     },
     ...(metrics === undefined ? {} : { metrics: () => metrics }),
     nodeInfo: { name: "glossa", version: "1" },
-    services: { identify: identify(), ping: ping(), ...services } as ServiceFactoryMap<HostServices & Services>,
+    services: { identify: identify(), ping: ping(), ...services } as ServiceFactoryMap<
+      HostServices & Services
+    >,
   });
   return host;
 }

@@ -17,8 +17,7 @@ export function serveInventories(
   inventory: ServedContent["inventory"],
 ): Promise<void> {
   return streams.answer("inventory", async (request) => ({
-    updates:
-      request.runId === runId ? inventory(request.fromRound).slice(0, MAX_INVENTORY_UPDATES) : [],
+    updates: request.runId === runId ? inventory(request.fromRound).slice(0, MAX_INVENTORY_UPDATES) : [],
   }));
 }
 

@@ -48,7 +48,8 @@ export class PeerDirectory {
     const limited = [...merged].slice(0, MAX_ADDRESSES_PER_PEER);
     // A peer that only hearsay keeps alive must expire, so being mentioned again does not renew it.
     if (known !== undefined) known.addresses = limited;
-    else this.#put(peer, { addresses: limited, toldMs: this.#clock.nowMs(), metMs: Number.NEGATIVE_INFINITY });
+    else
+      this.#put(peer, { addresses: limited, toldMs: this.#clock.nowMs(), metMs: Number.NEGATIVE_INFINITY });
   }
 
   /** We have just spoken to `peer`. */

@@ -10,7 +10,10 @@ import { encodeEnvelope } from "../wire/signed.ts";
 import { NetworkError } from "./errors.ts";
 import type { Identity } from "./identity.ts";
 
-export async function signUpdate(identity: Identity, announcement: UpdateAnnouncement): Promise<SignedUpdate> {
+export async function signUpdate(
+  identity: Identity,
+  announcement: UpdateAnnouncement,
+): Promise<SignedUpdate> {
   requireOwn(identity, announcement.author);
   const envelope = await seal(identity, "update", encodeMessage("update", announcement));
   return { announcement, envelope };

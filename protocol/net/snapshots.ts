@@ -74,7 +74,11 @@ export async function fetchSnapshot(
         {
           accept(head) {
             if (head.lengthBytes === totalBytes && head.chunkBytes === TILE_BYTES) return;
-            throw new FrameError("malformed-message", "the tiles offered do not fit the run's body", undefined);
+            throw new FrameError(
+              "malformed-message",
+              "the tiles offered do not fit the run's body",
+              undefined,
+            );
           },
           next() {
             const index = missing.pop();
@@ -128,7 +132,11 @@ async function fetchManifest(
 ): Promise<SnapshotManifest> {
   const { snapshot } = await streams.ask(peer, "snapshot", { runId }, signal);
   if (snapshot === undefined) {
-    throw new NetworkError("snapshot-unavailable", `${peer} has no snapshot to serve yet; ask another peer.`, { peer });
+    throw new NetworkError(
+      "snapshot-unavailable",
+      `${peer} has no snapshot to serve yet; ask another peer.`,
+      { peer },
+    );
   }
   const refuse = (offence: "wrong-run" | "out-of-bounds-update" | "hash-mismatch", detail: string): never => {
     penalise(peer, offence, detail);

@@ -46,9 +46,13 @@ export const within = (signal: AbortSignal, timeoutMs: number): AbortSignal =>
 /** The remote side sent something that cannot be; it has been charged with it. */
 export class MisbehaviourError extends NetworkError {
   constructor(peer: PeerId, detail: string) {
-    super("peer-misbehaved", `Peer ${peer} broke the protocol (${detail}); it is penalised and others are asked.`, {
-      peer,
-    });
+    super(
+      "peer-misbehaved",
+      `Peer ${peer} broke the protocol (${detail}); it is penalised and others are asked.`,
+      {
+        peer,
+      },
+    );
   }
 }
 
@@ -89,12 +93,7 @@ export class Streams {
   async serve<Name extends MessageName>(
     name: StreamName,
     opening: Name,
-    converse: (
-      frames: Frames,
-      value: WireMessages[Name],
-      peer: PeerId,
-      signal: AbortSignal,
-    ) => Promise<void>,
+    converse: (frames: Frames, value: WireMessages[Name], peer: PeerId, signal: AbortSignal) => Promise<void>,
   ): Promise<void> {
     const protocol = protocolOfStream(name);
     const { maxBytes, rate } = MESSAGES[opening];
@@ -117,7 +116,11 @@ export class Streams {
       } catch (error) {
         frames.abort(error);
         if (error instanceof FrameError) this.#modules.penalise(peer, error.offence, error.message);
-        else this.#modules.logger.debug({ peer, stream: name, reason: reasonOf(error) }, "inbound stream failed");
+        else
+          this.#modules.logger.debug(
+            { peer, stream: name, reason: reasonOf(error) },
+            "inbound stream failed",
+          );
       }
     };
     await this.#host.handle(protocol, onStream, { maxInboundStreams: MAX_INBOUND_STREAMS });
@@ -185,8 +188,7 @@ export class Streams {
 
   async #dial(target: Target, signal: AbortSignal): Promise<Connection> {
     try {
-      const address =
-        typeof target === "string" ? peerIdFromString(target) : multiaddr(joinAddress(target));
+      const address = typeof target === "string" ? peerIdFromString(target) : multiaddr(joinAddress(target));
       return await this.#host.dial(address, { signal });
     } catch (error) {
       const name = targetName(target);

@@ -26,7 +26,8 @@ export function protoCodec<T, D extends DescMessage>(
     encode: (value) => toBinary(schema, create(schema, fields.write(value))),
     decode(bytes) {
       try {
-        const message = fromBinary(schema, bytes);
+        // Unknown fields must be dropped: kept ones would be encoded again and look canonical.
+        const message = fromBinary(schema, bytes, { readUnknownFields: false });
         if (canonical && !equalBytes(toBinary(schema, message), bytes)) {
           return rejected("malformed-message", `${schema.name} is not in canonical form`);
         }
