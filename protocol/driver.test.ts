@@ -181,6 +181,7 @@ describe("a peer that crashes", () => {
     await swarm.reach(2);
     swarm.crash(swarm.peer("cleo"));
     expect(await swarm.reach(6, 60_000)).toBe(true);
+    await swarm.clock.run(10_000);
     expect(swarm.peer("ada").count("peer-left")).toBe(1);
     expectAgreement(swarm, 5);
   });

@@ -13,7 +13,7 @@ import { Ledger } from "./driver/ledger.ts";
 import { roundRules } from "./driver/round-rules.ts";
 import { type Agreement, agreementOf, type ProtocolStatus, StatusBook } from "./driver/status.ts";
 import { syncFrom } from "./driver/syncing.ts";
-import { train, warmUp } from "./driver/training.ts";
+import { reclaimProgress, train, warmUp } from "./driver/training.ts";
 import type { NetworkListener, ProtocolCheckpoint, ServedContent } from "./ports.ts";
 
 export type { ProtocolEvent } from "./core/protocol-events.ts";
@@ -124,6 +124,7 @@ class RoundDriver implements Driver {
     for (const update of checkpoint?.pendingOwn ?? []) {
       if (update.announcement.round >= ledger.closedRound) await exchange.announce(update);
     }
+    if (state.unpublished) reclaimProgress(context, state.round);
     signal.addEventListener("abort", () => this.requestStop(), { once: true });
     this.#tick();
   }

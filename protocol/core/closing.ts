@@ -4,7 +4,7 @@ import { closedBodyVerdict } from "./agreement.ts";
 import { deadlineMs, withDuration } from "./deadline.ts";
 import { forgetClosed, pendingIn } from "./intake.ts";
 import { askToOpen, beginRound, startSync } from "./joining.ts";
-import { expectedAuthors, isVoting, quorumOf, withClosedRoot } from "./membership.ts";
+import { active, expectedAuthors, quorumOf, withClosedRoot } from "./membership.ts";
 import type { EventOf } from "./round-events.ts";
 import type { RoundState } from "./round-state.ts";
 import { ask, change, enterPhase, note, type Turn } from "./turn.ts";
@@ -96,15 +96,13 @@ export function watchAgreement(turn: Turn) {
   }
 }
 
-/** Phase `settling`: go when all that still hold a body hold ours, or have gone on, or time is up. */
+/** Phase `settling`: go when all that are there hold the same body or have gone on, or time is up. */
 export function leaveWhenSettled(turn: Turn) {
   const { state, nowMs } = turn;
   if (state.sync !== undefined) return;
   const waitedMs = nowMs - state.phaseSinceMs;
-  const unsettled = [...state.members.values()].some((member) => {
-    const { round, root } = member.presence;
-    if (!isVoting(member, nowMs) || round > state.round) return false;
-    return round < state.round || root !== state.roots.root;
+  const unsettled = active(state.members, nowMs).some(({ presence: { round, root } }) => {
+    return round < state.round || (round === state.round && root !== state.roots.root);
   });
   if ((unsettled || state.wanted.size > 0) && waitedMs < SETTLE_MS) return;
   enterPhase(turn, "done");

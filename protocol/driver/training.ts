@@ -3,6 +3,22 @@
 import type { EffectOf } from "../core/round-events.ts";
 import type { DriverContext } from "./context.ts";
 
+/**
+ * After a restart, before anything else is trained: has the trainer stand in the round that was not published yet, with
+ * the progress it has of that very round or with none. A later `carry` then carries exactly what nobody has seen,
+ * also where the trainer's last checkpoint is older than the protocol's.
+ */
+export function reclaimProgress(context: DriverContext, round: number): void {
+  const { trainingLane, ledger, modules } = context;
+  trainingLane.enqueue(async () => {
+    try {
+      await modules.trainer.trainRound(round, ledger.body(), false, () => {}, AbortSignal.abort());
+    } catch (error) {
+      if (!(error instanceof Error && error.name === "AbortError")) throw error;
+    }
+  });
+}
+
 export function train(context: DriverContext, { round, carry }: EffectOf<"train">): void {
   const { trainingLane, ledger, modules, dispatch, trained } = context;
   trainingLane.enqueue(async (signal) => {
