@@ -63,7 +63,7 @@ export const demoCommand = defineCommand({
         : ["", ...resultLines(result, paintFor(stdout, environment))];
       stdout.write(`${lines.join("\n")}\n`);
     } catch (error) {
-      view.end();
+      view.end("keep");
       if (error instanceof DemoFailedError && remove) {
         throw new DemoFailedError(`${error.reason}; run it again with --keep to have the logs`);
       }
@@ -85,7 +85,8 @@ async function emptyDirectory(directory: string): Promise<string> {
 
 interface View {
   onEvent(name: string, event: GlossaEvent): void;
-  end(): void;
+  /** What was drawn last stays, or gives way to the result. */
+  end(last: "keep" | "replace"): void;
 }
 
 /** Draws over itself on a terminal; prints a line for the events that matter elsewhere (to stderr with --json). */
@@ -115,8 +116,9 @@ function openView(names: readonly string[], rounds: number, context: CommandCont
       draw();
       drawnAt = performance.now();
     },
-    end() {
-      draw();
+    end(last) {
+      if (last === "keep") draw();
+      else region.clear();
       region.end();
     },
   };

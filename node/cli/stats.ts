@@ -45,9 +45,13 @@ export const statsCommand = defineCommand({
   },
 });
 
+/** A peer may leave between being found and being asked: an error only when nobody answers. */
 async function look(wanted: Wanted, { signal, environment }: CommandContext): Promise<readonly PeerStatus[]> {
   const records = await findPeers(wanted, environment);
-  return Promise.all(records.map((record) => askStatus(record, signal)));
+  const answers = await Promise.allSettled(records.map((record) => askStatus(record, signal)));
+  const statuses = answers.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : []));
+  if (statuses.length > 0) return statuses;
+  throw (answers.find((answer) => answer.status === "rejected") as PromiseRejectedResult).reason;
 }
 
 async function show(wanted: Wanted, context: CommandContext): Promise<void> {

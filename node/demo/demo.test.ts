@@ -77,9 +77,9 @@ describe("the demo's progress", () => {
     progress = advance(progress, "grace", { event: "finished", ...summary("grace") });
     expect(progressLines(progress, 12, plain)).toMatchInlineSnapshot(`
       [
-        "peer   doing     round  steps             bits per byte  body        traffic",
-        "ada    training  2/12   ━━━━━━━━╌╌╌╌╌╌╌╌  4.500          aaaaaaaa ✓  ↑ 1.50 MB ↓ 2.00 kB",
-        "grace  done      12/12  ━━━━━━━━━━━━━━━━  4.500 → 2.250  aaaaaaaa ✓  ↑ 10.0 MB ↓ 20.0 MB",
+        "peer   doing               round  steps             bits per byte  body        traffic",
+        "ada    training            2/12   ━━━━━━━━╌╌╌╌╌╌╌╌  4.500          aaaaaaaa ✓  ↑ 1.50 MB ↓ 2.00 kB",
+        "grace  done                12/12  ━━━━━━━━━━━━━━━━  4.500 → 2.250  aaaaaaaa ✓  ↑ 10.0 MB ↓ 20.0 MB",
       ]
     `);
   });

@@ -109,6 +109,16 @@ export function lastApplied({ roots }: PeerProgress): number | undefined {
 
 const BAR_CELLS = 16;
 
+const PROGRESS_COLUMNS = [
+  { title: "peer" },
+  { title: "doing", minimumWidth: "fitting embeddings".length },
+  { title: "round" },
+  { title: "steps" },
+  { title: "bits per byte", minimumWidth: "4.500 → 2.250".length },
+  { title: "body", minimumWidth: "4304e718 ✓".length },
+  { title: "traffic" },
+] as const;
+
 export function progressLines(progress: Progress, rounds: number, paint: Paint): string[] {
   const rows = progress.map((peer) => [
     paint("bold", peer.name),
@@ -119,10 +129,7 @@ export function progressLines(progress: Progress, rounds: number, paint: Paint):
     rootText(peer, progress, paint),
     paint("gray", `↑ ${bytes(peer.bytesSent)} ↓ ${bytes(peer.bytesReceived)}`),
   ]);
-  const columns = ["peer", "doing", "round", "steps", "bits per byte", "body", "traffic"].map((title) => ({
-    title,
-  }));
-  return table(columns, rows, (title) => paint("gray", title));
+  return table(PROGRESS_COLUMNS, rows, (title) => paint("gray", title));
 }
 
 function bar({ step, steps, finished }: PeerProgress): string {

@@ -88,7 +88,7 @@ export function resultLines({ rounds, seconds, peers, savings }: DemoResult, pai
   return [
     ...table(COLUMNS, rows, (title) => paint("gray", title)),
     "",
-    `${peers.length} vocabularies, one body: bit-identical after ${rounds} rounds in ${Math.round(seconds)} s.`,
+    `${peers.length} vocabularies, one body: bit-identical after ${rounds} ${rounds === 1 ? "round" : "rounds"} in ${Math.round(seconds)} s.`,
     `${bytes(savings.bytesSent)} sent by all peers; fp32 data parallel would have sent ${bytes(savings.dataParallelBytes)}: ` +
       `${paint("bold", factor(savings.reduction))} less.`,
   ];

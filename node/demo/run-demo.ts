@@ -144,7 +144,10 @@ async function finishAll(peers: readonly GlossaProcess[], { onEvent }: DemoOptio
     for await (const event of peer.events) {
       timer.refresh();
       onEvent(peer.name, event);
-      if (event.event === "finished") summary = event;
+      if (event.event === "finished") {
+        const { event: _, ...row } = event;
+        summary = row;
+      }
     }
     const exit = await peer.exited;
     if (summary === undefined || exit.code !== 0) throw deathOf(peer, exit);

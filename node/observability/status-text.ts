@@ -6,55 +6,62 @@ import { pad, table } from "../terminal/table.ts";
 import type { PeerStatus } from "./status.ts";
 
 export function statusText(status: PeerStatus, paint: Paint): string[] {
-  const { training, traffic } = status;
-  const start = training.bitsPerByteStart;
-  const fallen =
-    start === undefined || training.bitsPerByte === undefined
-      ? ""
-      : paint("gray", ` from ${fixed(start, 3)}`);
   const facts: readonly (readonly [string, string])[] = [
-    [
-      "round",
-      `${paint("bold", String(status.round))}  ${status.phase}${stepText(status)}${lagText(status.lagRounds, paint)}`,
-    ],
+    ["round", roundText(status, paint)],
     ["body", `${shortRoot(status.bodyRoot)}  ${agreementText(status, paint)}`],
-    [
-      "learning",
-      `${paint("bold", fixed(training.bitsPerByte, 3))} bits/byte${fallen}  ` +
-        `loss ${fixed(training.lossNatsPerToken, 3)} nats/token`,
-    ],
-    [
-      "compute",
-      `${training.device}  ${training.tokensPerSecond === undefined ? "–" : count(training.tokensPerSecond)} tokens/s  ` +
-        `${percent(training.computeUtilisation)} of the time  ${count(training.tokens)} tokens in ${count(training.steps)} steps`,
-    ],
-    [
-      "model",
-      `${count(training.bodyParameters)} shared + ${count(training.embeddingParameters)} private ` +
-        `(vocabulary ${training.vocabularySize})`,
-    ],
-    [
-      "traffic",
-      `↑ ${bytes(traffic.total.bytesSent)} ↓ ${bytes(traffic.total.bytesReceived)}  ` +
-        `this round ↑ ${bytes(traffic.thisRound.bytesSent)} ↓ ${bytes(traffic.thisRound.bytesReceived)}`,
-    ],
-    [
-      "savings",
-      `${factor(traffic.reductionAgainstDataParallel)} less than fp32 data parallel  updates ${factor(traffic.payloadRatio)} smaller`,
-    ],
+    ["learning", learningText(status, paint)],
+    ["compute", computeText(status)],
+    ["model", modelText(status)],
+    ["traffic", trafficText(status)],
+    ["savings", savingsText(status)],
+    ["refused", paint("yellow", offenceText(status.offences))],
   ];
-  const offences = offenceText(status.offences);
-  const width = Math.max(...facts.map(([label]) => label.length));
+  const shown = facts.filter(([label]) => label !== "refused" || Object.keys(status.offences).length > 0);
+  const width = Math.max(...shown.map(([label]) => label.length));
   return [
     `${paint("bold", status.name)} ${paint("gray", `…${shortPeer(status.peerId)}`)}  run ${status.runName} ` +
       `${paint("gray", status.runId.slice(0, 12))}  up ${duration(status.uptimeMs)}`,
-    ...facts.map(([label, value]) => `  ${paint("gray", pad(label, width, "left"))}  ${value}`),
-    ...(offences === ""
-      ? []
-      : [`  ${paint("gray", pad("refused", width, "left"))}  ${paint("yellow", offences)}`]),
+    ...shown.map(([label, value]) => `  ${paint("gray", pad(label, width, "left"))}  ${value}`),
     "",
     ...peersText(status, paint),
   ];
+}
+
+function roundText(status: PeerStatus, paint: Paint): string {
+  return `${paint("bold", String(status.round))}  ${status.phase}${stepText(status)}${lagText(status.lagRounds, paint)}`;
+}
+
+function learningText({ training }: PeerStatus, paint: Paint): string {
+  const { bitsPerByte, bitsPerByteStart, lossNatsPerToken } = training;
+  if (bitsPerByte === undefined) return paint("gray", "not evaluated yet");
+  const start = bitsPerByteStart === bitsPerByte ? "" : paint("gray", ` from ${fixed(bitsPerByteStart, 3)}`);
+  const loss = lossNatsPerToken === undefined ? "" : `  loss ${fixed(lossNatsPerToken, 3)} nats/token`;
+  return `${paint("bold", fixed(bitsPerByte, 3))} bits/byte${start}${loss}`;
+}
+
+function computeText({ training }: PeerStatus): string {
+  const { device, tokensPerSecond, computeUtilisation, tokens, steps } = training;
+  const done = `${count(tokens)} tokens in ${count(steps)} ${steps === 1 ? "step" : "steps"}`;
+  if (tokensPerSecond === undefined) return `${device}  ${done}`;
+  return `${device}  ${count(tokensPerSecond)} tokens/s  ${percent(computeUtilisation)} of the time  ${done}`;
+}
+
+function modelText({ training }: PeerStatus): string {
+  const { bodyParameters, embeddingParameters, vocabularySize } = training;
+  return `${count(bodyParameters)} shared + ${count(embeddingParameters)} private (vocabulary ${vocabularySize})`;
+}
+
+function trafficText({ traffic: { total, thisRound } }: PeerStatus): string {
+  return (
+    `↑ ${bytes(total.bytesSent)} ↓ ${bytes(total.bytesReceived)}  ` +
+    `this round ↑ ${bytes(thisRound.bytesSent)} ↓ ${bytes(thisRound.bytesReceived)}`
+  );
+}
+
+function savingsText({ traffic: { reductionAgainstDataParallel, payloadRatio } }: PeerStatus): string {
+  // Before the first own update only small talk was sent, and a comparison would flatter.
+  if (payloadRatio === undefined) return "no update sent yet";
+  return `${factor(reductionAgainstDataParallel)} less than fp32 data parallel  updates ${factor(payloadRatio)} smaller`;
 }
 
 function stepText({ phase, step, steps }: PeerStatus): string {

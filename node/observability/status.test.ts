@@ -93,6 +93,19 @@ describe("the text of a status", () => {
     expect(text).toContain("no other peers yet");
   });
 
+  test("claims nothing before there is something to claim", () => {
+    const { training, ...inputs } = exampleInputs();
+    const unknown = { tokensPerSecond: undefined, lossNatsPerToken: undefined, bitsPerByte: undefined };
+    const protocol = exampleProtocol({ payloadRatio: undefined });
+    const text = statusText(
+      composeStatus({ ...inputs, protocol, training: { ...training, ...unknown } }),
+      plain,
+    ).join("\n");
+    expect(text).toContain("learning  not evaluated yet");
+    expect(text).toContain("savings   no update sent yet");
+    expect(text).toContain("compute   cpu  819k tokens in 400 steps");
+  });
+
   test("has colours only where the paint gives them", () => {
     const marked = statusText(composeStatus(exampleInputs()), (style, text) => `<${style}>${text}`).join(
       "\n",

@@ -24,6 +24,12 @@ export class LiveRegion {
     this.#height = lines.length;
   }
 
+  /** Takes away what was drawn last, for what replaces it. */
+  clear(): void {
+    this.#output.write(`${this.#rewind()}${CLEAR_BELOW}`);
+    this.#height = 0;
+  }
+
   /** Leaves what was drawn last and gives the cursor back. */
   end(): void {
     this.#output.write(SHOW_CURSOR);

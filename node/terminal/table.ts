@@ -4,6 +4,8 @@ import { stripVTControlCharacters } from "node:util";
 export interface Column {
   readonly title: string;
   readonly align?: "left" | "right";
+  /** Cells to reserve, so that a table that is drawn again does not jump. */
+  readonly minimumWidth?: number;
 }
 
 /** A title row and one row an entry, two blanks between columns, no blanks at line ends. */
@@ -12,8 +14,8 @@ export function table(
   rows: readonly (readonly string[])[],
   paintTitle: (title: string) => string = (title) => title,
 ): string[] {
-  const widths = columns.map(({ title }, column) =>
-    Math.max(visibleWidth(title), ...rows.map((row) => visibleWidth(row[column] ?? ""))),
+  const widths = columns.map(({ title, minimumWidth = 0 }, column) =>
+    Math.max(minimumWidth, visibleWidth(title), ...rows.map((row) => visibleWidth(row[column] ?? ""))),
   );
   const line = (cells: readonly string[]) =>
     columns
