@@ -2,7 +2,7 @@
 
 interface Benchmark {
   readonly summary: string;
-  /** Imported when asked for: the codecs need no onnxruntime, the step needs no protocol. */
+  /** Imported when asked for: what one benchmark needs, another may lack. */
   readonly load: () => Promise<(args: string[]) => Promise<void>>;
 }
 
@@ -15,11 +15,15 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
     summary: "the codecs on a real update: MB/s, bytes and error",
     load: async () => (await import("./codec.ts")).benchCodec,
   },
+  tokenizer: {
+    summary: "training and encoding, beside Hugging Face's tokenizer in Rust",
+    load: async () => (await import("./tokenizer.ts")).benchTokenizer,
+  },
 };
 
 const USAGE = [
   "npm run bench -- NAME [--json] [--help] …",
-  ...Object.entries(benchmarks).map(([name, { summary }]) => `  ${name.padEnd(8)}${summary}`),
+  ...Object.entries(benchmarks).map(([name, { summary }]) => `  ${name.padEnd(12)}${summary}`),
 ].join("\n");
 
 const EXIT_FAILED = 1;
