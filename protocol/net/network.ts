@@ -277,7 +277,7 @@ class RunNetwork implements Network {
       );
     }
     const sources = this.#reachable([author, ...holders]);
-    return fetchPayload(this.#streams, update, sources, this.penalise.bind(this), signal);
+    return fetchPayload(this.#streams, update, sources, this.penalise.bind(this), this.#untilStopped(signal));
   }
 
   fetchInventory(peer: PeerId, fromRound: number, signal: AbortSignal): Promise<readonly SignedUpdate[]> {
@@ -293,7 +293,7 @@ class RunNetwork implements Network {
     const { runId, bodyValues } = this.#options;
     const helpers = this.connectedPeers().filter((helper) => helper !== peer);
     const request = { runId, bodyValues, peer, helpers, onProgress };
-    return fetchSnapshot(this.#streams, request, this.penalise.bind(this), signal);
+    return fetchSnapshot(this.#streams, request, this.penalise.bind(this), this.#untilStopped(signal));
   }
 
   penalise(peer: PeerId, offence: Offence, detail: string): void {
@@ -348,6 +348,11 @@ class RunNetwork implements Network {
     const isUsable = (peer: PeerId) =>
       peer !== this.self && this.#members.has(peer) && !this.#parts.book.isBanned(peer);
     return [...new Set([...preferred, ...this.#members])].filter(isUsable);
+  }
+
+  /** Transfers try one source after another; the end of the network must end them all. */
+  #untilStopped(signal: AbortSignal): AbortSignal {
+    return AbortSignal.any([signal, this.#streams.stopped]);
   }
 
   #setMember(peer: PeerId, isMember: boolean): void {

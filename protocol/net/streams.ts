@@ -68,6 +68,11 @@ export class Streams {
     this.#modules = modules;
   }
 
+  /** Fires when the network stops. */
+  get stopped(): AbortSignal {
+    return this.#stopped.signal;
+  }
+
   /** Ends every stream that is open and refuses new ones. */
   async stop(): Promise<void> {
     this.#stopped.abort(new NetworkError("network-stopped", "The network has been stopped."));

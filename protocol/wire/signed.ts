@@ -26,8 +26,13 @@ export function openEnvelope(bytes: Uint8Array): Decoded<Opened> {
     return body.ok ? accepted({ kind: "presence", envelope, message: body.value }) : body;
   }
   const body = updateCodec.decode(envelope.body);
+  // A copy: `bytes` is usually a view into a network buffer many times its size, and updates are kept for rounds.
   return body.ok
-    ? accepted({ kind: "update", envelope, message: { announcement: body.value, envelope: bytes } })
+    ? accepted({
+        kind: "update",
+        envelope,
+        message: { announcement: body.value, envelope: new Uint8Array(bytes) },
+      })
     : body;
 }
 
