@@ -18,8 +18,9 @@ export interface LearnedMerges {
   readonly merges: Int32Array;
 }
 
-/** Merges between two yields: some ten milliseconds, so that a caller can stop or show progress. */
+/** Work between two yields: some ten milliseconds, so that a caller can stop, show progress and let others run. */
 const MERGES_PER_YIELD = 64;
+const WORDS_PER_YIELD = 1 << 14;
 
 /**
  * Learns merges from words and their counts; yields the number of tokens so far now and then. The result is that of
@@ -36,6 +37,7 @@ export function* learnMerges(
     for (let i = start; i + 1 < start + length; i++) {
       pairs.add(pairs.index(words.tokens[i]!, words.tokens[i + 1]!), count, word);
     }
+    if (word % WORDS_PER_YIELD === 0) yield options.initialTokens.length;
   }
   for (let pair = 0; pair < pairs.size; pair++) pairs.push(pair);
 
