@@ -19,47 +19,66 @@ export function isHeldOut(document: string, fraction: number): boolean {
 }
 
 /**
- * Moves the end of the training file to validation where the rule left that short of `minimumTokens`, which happens to
- * corpora of few documents; at a document's boundary if there is one not far.
- * @throws CorpusTooSmallForSequenceError where half of all tokens would not be enough
+ * Evens the two files out where the rule left one of them with less than `minimumTokens`, which happens to corpora of
+ * few documents: the end of the fuller file moves to the other.
+ * @throws CorpusTooSmallForSequenceError where there is not enough for both
  */
 export async function holdOutEnough(
   train: TokenSplit,
   validation: TokenSplit,
   source: TokenSource,
-  minimumTokens: number,
+  { minimumTokens, fraction }: { readonly minimumTokens: number; readonly fraction: number },
 ): Promise<{ train: TokenSplit; validation: TokenSplit }> {
-  if (validation.tokens >= minimumTokens) return { train, validation };
   const total = train.tokens + validation.tokens;
   if (total < minimumTokens * 2) {
     throw new CorpusTooSmallForSequenceError("training and validation", total, minimumTokens * 2);
   }
-  const missing = minimumTokens - validation.tokens;
-  // Looked at for a boundary: twice what is missing, but training keeps half of all tokens.
-  const tail = new Int32Array(Math.min(missing * 2, Math.floor(total / 2)));
-  readTail(train, tail);
-  const spare = tail.subarray(0, tail.length - missing);
-  const boundary = spare.lastIndexOf(source.endOfText);
-  const moved = tail.subarray(boundary >= 0 ? boundary + 1 : spare.length);
+  if (validation.tokens < minimumTokens) {
+    const missing = minimumTokens - validation.tokens;
+    const most = Math.min(missing * 2, Math.floor(total / 2)); // training keeps half of all
+    const [from, to] = await moveEnd(train, validation, source, missing, most);
+    return { train: from, validation: to };
+  }
+  if (train.tokens < minimumTokens) {
+    const share = Math.min(Math.floor(total * fraction), total - minimumTokens);
+    const spare = validation.tokens - Math.max(minimumTokens, share);
+    const [from, to] = await moveEnd(validation, train, source, spare, validation.tokens - minimumTokens);
+    return { train: to, validation: from };
+  }
+  return { train, validation };
+}
 
-  const writer = await TokenFileWriter.extend(validation, source);
+/** Moves the last `least` to `most` tokens, from a document's beginning on if one is among those. Returns [from, to]. */
+async function moveEnd(
+  from: TokenSplit,
+  to: TokenSplit,
+  source: TokenSource,
+  least: number,
+  most: number,
+): Promise<[TokenSplit, TokenSplit]> {
+  const end = new Int32Array(most);
+  readEnd(from, end);
+  const optional = end.subarray(0, most - least);
+  const boundary = optional.lastIndexOf(source.endOfText);
+  const moved = end.subarray(boundary < 0 ? optional.length : boundary + 1);
+
+  const writer = await TokenFileWriter.extend(to, source);
   try {
     await writer.append(moved);
-    const tokens = train.tokens - moved.length;
-    await truncate(train.path, tokens * tokenBytes(train.type));
-    let bytes = train.bytes;
-    let documents = train.documents;
+    const tokens = from.tokens - moved.length;
+    await truncate(from.path, tokens * tokenBytes(from.type));
+    let { bytes, documents } = from;
     for (const id of moved) {
       bytes -= source.byteLengths[id]!;
       if (id === source.endOfText) documents -= 1;
     }
-    return { train: { ...train, tokens, bytes, documents }, validation: await writer.finish() };
+    return [{ ...from, tokens, bytes, documents }, await writer.finish()];
   } finally {
     await writer.close();
   }
 }
 
-function readTail(split: TokenSplit, target: Int32Array): void {
+function readEnd(split: TokenSplit, target: Int32Array): void {
   const reader = new TokenFileReader(split);
   try {
     reader.read(split.tokens - target.length, target);

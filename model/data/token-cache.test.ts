@@ -213,6 +213,15 @@ describe("few documents", () => {
     expect(validation).toMatchObject({ tokens: 300, bytes: 299, documents: 1 });
   });
 
+  test("give training most of them when their hashes give it nothing", async () => {
+    const documents = Array.from({ length: 10 }, (_, i) => `${"abcdefghij"[i]}`.repeat(99));
+    writeFileSync(text, documents.join("\n\n"));
+    const { train, validation } = await prepare({ validationFraction: 1, minimumValidationTokens: 300 });
+    expect(documentsOf(validation)).toEqual(documents.slice(0, 7));
+    expect(documentsOf(train)).toEqual(documents.slice(7));
+    expect(train).toMatchObject({ tokens: 300, bytes: 297, documents: 3 });
+  });
+
   test("leave training at least half", async () => {
     writeFileSync(text, `${"x".repeat(9)}\n\n${"y".repeat(989)}`);
     const { train, validation } = await prepare({ validationFraction: 0, minimumValidationTokens: 500 });

@@ -29,7 +29,7 @@ export interface PrepareTokensOptions {
   readonly textField?: string | undefined;
   /** Share of documents held out for validation. Default 0.05. */
   readonly validationFraction?: number | undefined;
-  /** Tokens that validation needs at least: one evaluation batch has batchSize · sequenceLength + 1. Default 1. */
+  /** Tokens that training and validation each need at least: one batch has batchSize · sequenceLength + 1. Default 1. */
   readonly minimumValidationTokens?: number | undefined;
   readonly onProgress?: ((progress: TokenizingProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -88,7 +88,7 @@ export async function prepareTokens(options: PrepareTokensOptions): Promise<Toke
   try {
     const written = await tokenize(cache, { ...options, textField, validationFraction: fraction });
     const splits = await cache.reporting(
-      holdOutEnough(written.train, written.validation, tokenizer, minimum),
+      holdOutEnough(written.train, written.validation, tokenizer, { minimumTokens: minimum, fraction }),
     );
     const fingerprints = { tokenizerFingerprint: tokenizer.fingerprint, dataFingerprint };
     return { ...(await cache.reporting(cache.commit(splits, fingerprints))), wasCached: false };
