@@ -3,7 +3,7 @@
 import { parseArgs } from "node:util";
 import { bodyLength, bodyTensors, EMBEDDING_NAME, embeddingLength } from "#model/architecture.ts";
 import { genesisBody, initialEmbedding } from "#model/genesis.ts";
-import { elementCount } from "#model/graph/ops.ts";
+import { elementCount, type Graph } from "#model/graph/ops.ts";
 import { RandomStream } from "#model/random.ts";
 import { buildTrainStep, stepInputs } from "#model/train-step.ts";
 import { createTrainingModel } from "#model/training-model.ts";
@@ -154,12 +154,7 @@ export async function measureStep(options: StepOptions): Promise<StepReport> {
   let costs: NodeCost[] = [];
   if (device === "cpu") {
     const graph = buildTrainStep(config, OPTIMIZER, batchSize, ["body", "embedding"]);
-    const feeds = stepFeeds(config, body, embedding, randomBatch(stream, config, batchSize));
-    // Moments start at zero; whatever else the graph asks for is a scalar near 1.
-    for (const { name, shape } of graph.inputs) {
-      if (!feeds.has(name))
-        feeds.set(name, new Float32Array(elementCount(shape)).fill(shape.length === 0 ? 0.1 : 0));
-    }
+    const feeds = stepFeeds(graph, config, body, embedding, randomBatch(stream, config, batchSize));
     costs = await profileStep(graph, feeds, Math.min(steps, PROFILED_STEPS), threads);
   }
   const medianMs = median(timesMs);
@@ -196,12 +191,14 @@ export function flopsPerToken({ blocks, width, sequenceLength, vocabularySize }:
   return 6 * matrixWeights + 12 * blocks * sequenceLength * width;
 }
 
+/** A value for every input of the step: the parameters given, moments of zero, scalars well within their range. */
 function stepFeeds(
+  graph: Graph,
   config: ModelConfig,
   body: Float32Array,
   embedding: Float32Array,
   batch: Batch,
-): Map<string, Float32Array | Int32Array> & StepFeeds {
+): StepFeeds {
   const feeds = new Map<string, Float32Array | Int32Array>([
     [stepInputs.inputs, batch.inputs],
     [stepInputs.targets, batch.targets],
@@ -211,6 +208,10 @@ function stepFeeds(
   for (const { name, shape } of bodyTensors(config)) {
     feeds.set(name, body.subarray(offset, offset + elementCount(shape)));
     offset += elementCount(shape);
+  }
+  for (const { name, shape } of graph.inputs) {
+    if (feeds.has(name)) continue;
+    feeds.set(name, new Float32Array(elementCount(shape)).fill(shape.length === 0 ? 0.1 : 0));
   }
   return feeds;
 }
