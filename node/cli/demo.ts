@@ -56,11 +56,11 @@ export const demoCommand = defineCommand({
         { corpora, rounds, directory: place, onEvent: view.onEvent },
         context.signal,
       );
-      view.end();
+      view.end("replace");
       const { stdout, flags, environment } = context;
       const lines = flags.json
         ? [JSON.stringify(result)]
-        : ["", ...resultLines(result, paintFor(stdout, environment))];
+        : resultLines(result, paintFor(stdout, environment));
       stdout.write(`${lines.join("\n")}\n`);
     } catch (error) {
       view.end("keep");

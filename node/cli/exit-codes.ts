@@ -47,19 +47,28 @@ export const EXIT_TABLE: readonly Row[] = [
     "MODEL_CONFIG_INVALID",
     "LAYOUT_INVALID",
   ),
-  row(10, "data that is missing or unreadable", "Check the paths that were given.", "DATA_MISSING", "ENOENT"),
-  row(11, "data without any text", "Give files that hold text.", "DATA_EMPTY"),
+  row(
+    10,
+    "data that is missing or unreadable",
+    "Check the paths that were given.",
+    "DATA_PATH_MISSING",
+    "DATA_UNREADABLE",
+    "ENOENT",
+  ),
+  row(11, "data without any text", "Give files that hold text.", "DATA_EMPTY", "TEXT_FIELD_MISSING"),
   row(
     12,
     "data that is not text",
     "Give .txt, .jsonl or .parquet files, also as .gz or .zst.",
     "DATA_BINARY",
+    "DATA_NOT_UTF8",
+    "DATA_FORMAT_UNKNOWN",
   ),
   row(
     13,
     "a corpus too small for what is asked of it",
     "Give more text, or a smaller vocabulary.",
-    "CORPUS_TOO_SMALL",
+    "CORPUS_TOO_SMALL_FOR_SEQUENCE",
     "CORPUS_TOO_SMALL_FOR_VOCABULARY",
   ),
   row(
@@ -71,7 +80,20 @@ export const EXIT_TABLE: readonly Row[] = [
     "TOKENIZER_MISSING_BYTES",
     "TOKENIZER_UNSUPPORTED",
   ),
-  row(15, "data that is damaged", "Check the file with the tool that made it.", "DATA_CORRUPT"),
+  row(
+    15,
+    "data that is damaged",
+    "Check the file with the tool that made it.",
+    "JSONL_MALFORMED",
+    "PARQUET_UNREADABLE",
+  ),
+  row(
+    16,
+    "a vocabulary or data other than the state directory was made with",
+    "Give what it was made with, or another --state-dir.",
+    "VOCABULARY_CHANGED",
+    "DATA_POSITION_MISMATCH",
+  ),
   row(
     20,
     "an invite that is malformed or mistyped",
@@ -86,6 +108,7 @@ export const EXIT_TABLE: readonly Row[] = [
     "no bootstrap or peer could be reached",
     "Check the addresses, the network and the firewall.",
     "BOOTSTRAP_UNREACHABLE",
+    "SNAPSHOT_UNAVAILABLE",
     "PEER_UNREACHABLE",
     "PEER_TIMEOUT",
     "ECONNREFUSED",
@@ -145,6 +168,7 @@ export const EXIT_TABLE: readonly Row[] = [
     "state that is damaged",
     "Restore it from a copy, or start afresh in another --state-dir.",
     "STATE_CORRUPT",
+    "TOKEN_CACHE_CORRUPT",
     "IDENTITY_INVALID",
     "CHECKPOINT_INVALID",
   ),
@@ -153,6 +177,7 @@ export const EXIT_TABLE: readonly Row[] = [
     "files that may not be read or written",
     "Check the permissions.",
     "STATE_NOT_WRITABLE",
+    "IDENTITY_UNREADABLE",
     "EACCES",
     "EPERM",
   ),
@@ -178,7 +203,10 @@ export const EXIT_TABLE: readonly Row[] = [
 
 const BY_CODE = new Map(EXIT_TABLE.flatMap((entry) => entry.codes.map((code) => [code, entry] as const)));
 
-/** The entry of an error, by its `code` or by that of the nearest cause that has a known one. */
+/**
+ * The entry of an error, by its `code` or by that of the nearest cause that has a known one: what stands for a failure of
+ * the file system (TOKEN_CACHE_UNWRITABLE) is left to the file system's own code, which knows a full disk.
+ */
 export function exitEntryOf(error: unknown): ExitEntry & { readonly code: string } {
   for (let at = error; at instanceof Error; at = at.cause) {
     const code = codeOf(at);

@@ -1,6 +1,6 @@
 import { PassThrough } from "node:stream";
 import { describe, expect, test } from "vitest";
-import { EXIT_TABLE, exitEntryOf } from "./exit-codes.ts";
+import { exitEntryOf } from "./exit-codes.ts";
 import { runCli } from "./main.ts";
 import { reportError } from "./report-error.ts";
 
@@ -109,12 +109,4 @@ describe("an error", () => {
       "install the driver",
     );
   });
-});
-
-test("exit codes and error codes are each used once", () => {
-  const exits = EXIT_TABLE.map(({ exit }) => exit);
-  const codes = EXIT_TABLE.flatMap((row) => row.codes);
-  expect(new Set(exits).size).toBe(exits.length);
-  expect(new Set(codes).size).toBe(codes.length);
-  for (const exit of exits) expect(exit).toBeLessThan(126);
 });

@@ -1,0 +1,64 @@
+import { globSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+import { EXIT_TABLE, exitEntryOf } from "./exit-codes.ts";
+
+/** Codes that never reach the command line: bugs of ours, what the network retries, or what another error wraps. */
+const INTERNAL = new Set([
+  "FRAME",
+  "GRADIENT_NOT_DEFINED",
+  "GRAPH_INVALID",
+  "LENGTH_MISMATCH",
+  "LOCK_HELD",
+  "MODEL_DISPOSED",
+  "NETWORK_STOPPED",
+  "NOT_SERVED",
+  "PAYLOAD_TOO_LARGE",
+  "PAYLOAD_UNAVAILABLE",
+  "PEER_MISBEHAVED",
+  "ROUND_NOT_HELD",
+  "TENSOR_SIZE_MISMATCH",
+  "TOKEN_CACHE_UNWRITABLE",
+  "TOKEN_OUT_OF_RANGE",
+  "WEIGHT_OUT_OF_RANGE",
+  "WIRE_FIELD",
+  "WRONG_SIGNER",
+]);
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+
+/** Every code a class declares, alone (`code = "X"`) as a type argument, or as a union (`type XErrorCode = "X" | "Y"`). */
+function declaredCodes(): ReadonlySet<string> {
+  const sources = globSync("{model,protocol,node,bootstrap}/**/*.ts", { cwd: ROOT });
+  const codes = sources
+    .filter((path) => !/\.test\.ts$|\.e2e\.ts$|generated|testing/.test(path))
+    .flatMap((path) => {
+      const text = readFileSync(ROOT + path, "utf8");
+      const alone = [...text.matchAll(/readonly code = "([\w-]+)"/g)].map((match) => match[1]!);
+      const generic = [...text.matchAll(/Error<"([\w-]+)">/g)].map((match) => match[1]!);
+      const unions = [...text.matchAll(/type \w*ErrorCode =((?:\s*\|?\s*"[\w-]+")+)/g)];
+      return [...alone, ...generic, ...unions.flatMap((match) => match[1]!.match(/[\w-]+/g)!)];
+    });
+  return new Set(codes.map((code) => code.toUpperCase().replaceAll("-", "_")));
+}
+
+test("every error that glossa declares has an exit code, unless it never gets that far", () => {
+  const declared = declaredCodes();
+  expect(declared.size).toBeGreaterThan(40);
+  const known = new Set(EXIT_TABLE.flatMap(({ codes }) => codes));
+  expect([...declared].filter((code) => !known.has(code) && !INTERNAL.has(code))).toEqual([]);
+});
+
+test("exit codes and error codes are each used once, and none is a shell's own", () => {
+  const exits = EXIT_TABLE.map(({ exit }) => exit);
+  const codes = EXIT_TABLE.flatMap((row) => row.codes);
+  expect(new Set(exits).size).toBe(exits.length);
+  expect(new Set(codes).size).toBe(codes.length);
+  for (const exit of exits) expect(exit).toBeLessThan(126);
+});
+
+test("a full disk is a full disk, whoever ran into it", () => {
+  const full = Object.assign(new Error("no space"), { code: "ENOSPC" });
+  const wrapped = Object.assign(new Error("tokens", { cause: full }), { code: "token-cache-unwritable" });
+  expect(exitEntryOf(wrapped).exit).toBe(32);
+});
