@@ -30,11 +30,11 @@ export interface TokenizerTrainingOptions {
   /** Tokens in all: 256 bytes, the end-of-text token and vocabularySize - 257 merges. */
   readonly vocabularySize: number;
   /** Reading stops after the document that reaches this many bytes. Default 20 MB. */
-  readonly maxBytes?: number;
+  readonly maxBytes?: number | undefined;
   /** Pairs seen less often are not merged. Default 2. */
-  readonly minimumPairCount?: number;
-  readonly onProgress?: (progress: TokenizerTrainingProgress) => void;
-  readonly signal?: AbortSignal;
+  readonly minimumPairCount?: number | undefined;
+  readonly onProgress?: ((progress: TokenizerTrainingProgress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
