@@ -47,6 +47,8 @@ export interface TrainingModelOptions {
   readonly device: Device;
   /** Threads within one operation (cpu); the default is one per physical core. */
   readonly threads?: number;
+  /** Threads spin while they wait (cpu): for a machine that does nothing else. See SessionOptions. Default false. */
+  readonly spinning?: boolean;
   /** Flat, in `bodyTensors(config)` order. Copied. */
   readonly body: Float32Array;
   /** Flat [vocabularySize, width]. Copied. */
@@ -261,11 +263,12 @@ class CompiledModel implements TrainingModel {
   #session(key: string, build: () => Graph): Promise<Session> {
     let session = this.#sessions.get(key);
     if (session === undefined) {
-      const { device, threads } = this.#options;
+      const { device, threads, spinning = false } = this.#options;
       const graph = build();
       const resident = [...graph.outputs.keys()].filter((name) => name.startsWith(stepOutputs.next("")));
       session = createSession(emitOnnx(graph), {
         device,
+        spinning,
         ...(threads !== undefined && { threads }),
         ...(device === "webgpu" && { residentOutputs: resident }),
       });

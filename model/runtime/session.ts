@@ -12,6 +12,12 @@ export interface SessionOptions {
   readonly device: Device;
   /** Threads within one operation; the default is one per physical core. */
   readonly threads?: number;
+  /**
+   * Whether threads wait for their next operation by spinning (default: no). Measured on 2 cores, a step of 2 blocks of
+   * width 64: on a quiet machine 12 ms with and 20 ms without, beside other busy processes 50 ms with and 22 ms without;
+   * with 4 blocks of width 256 a quiet machine shows no difference.
+   */
+  readonly spinning?: boolean;
   /** Outputs that stay on the device (webgpu only); they can be fed to a later run, and must be disposed of. */
   readonly residentOutputs?: readonly string[];
   /** Writes a Chrome trace of every node to `<prefix>_<date>.json` when the session is disposed of. */
@@ -56,12 +62,13 @@ const LOG_FATAL_ONLY = 4;
 
 /** Compiles ONNX bytes for a device; throws DeviceUnavailableError where that device is not there. */
 export async function createSession(bytes: Uint8Array, options: SessionOptions): Promise<Session> {
-  const { device, threads, residentOutputs = [], profilePrefix } = options;
+  const { device, threads, spinning = false, residentOutputs = [], profilePrefix } = options;
   let session: InferenceSession;
   try {
     session = await InferenceSession.create(bytes, {
       executionProviders: [device],
       graphOptimizationLevel: "all",
+      extra: { session: { intra_op: { allow_spinning: spinning ? "1" : "0" } } },
       logSeverityLevel: LOG_FATAL_ONLY,
       ...(threads !== undefined && { intraOpNumThreads: threads }),
       ...(profilePrefix !== undefined && { enableProfiling: true, profileFilePrefix: profilePrefix }),
