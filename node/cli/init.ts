@@ -7,6 +7,7 @@ import { formatInvite } from "#protocol/core/invite.ts";
 import { type PresetName, presetNames, presets } from "#protocol/core/presets.ts";
 import { parseRunConfig, type RunConfig } from "#protocol/core/run-config.ts";
 import { manifestBytes, runId } from "#protocol/core/run-manifest.ts";
+import { requireAddress } from "#protocol/net/addresses.ts";
 import { sha256 } from "#protocol/net/hash.ts";
 import { storeRunManifest } from "#protocol/net/run-manifests.ts";
 import { eventWriter } from "../observability/events.ts";
@@ -61,6 +62,7 @@ export const initCommand = defineCommand({
     ["glossa init --config run.json --json | jq -r .invite", "From a file, for programs"],
   ],
   async run({ preset, config: file, bootstrap, output, ...flags }, { signal, stdout, flags: { json } }) {
+    bootstrap.forEach(requireAddress);
     const config = parseRunConfig(
       mergeConfigs(
         presets[preset].config,

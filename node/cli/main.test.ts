@@ -74,6 +74,14 @@ describe("an error", () => {
     });
   });
 
+  test("is one line, whatever it quotes", () => {
+    const { text } = reportError(withCode("TOKENIZER_UNREADABLE", 'not JSON ("hi\n" is none)'), {
+      json: false,
+      verbose: false,
+    });
+    expect(text).toBe('glossa: not JSON ("hi " is none)\n');
+  });
+
   test("is known by its code however the code is spelt", () => {
     expect(exitEntryOf(withCode("bootstrap-unreachable"))).toMatchObject({
       exit: 21,

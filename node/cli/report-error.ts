@@ -22,7 +22,8 @@ export function reportError(
     return { exitCode: exit, text: `${JSON.stringify(body)}\n` };
   }
   // Our own messages already name cause and remedy; an unknown error gets the usual remedy beside it.
-  const sentence = code === "UNEXPECTED" ? `${firstLine(message)} (${remedy})` : message;
+  const sentence =
+    code === "UNEXPECTED" ? `${firstLine(message)} (${remedy})` : message.replace(/\s*\n\s*/g, " ");
   return { exitCode: exit, text: `glossa: ${sentence}\n${stack === undefined ? "" : `${stack}\n`}` };
 }
 

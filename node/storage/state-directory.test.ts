@@ -118,6 +118,8 @@ describe("a state directory", () => {
       runId: "a".repeat(64),
       wantedRunId: "b".repeat(64),
     });
+    await expect(state.requireRun("b".repeat(64))).rejects.toMatchObject({ code: "STATE_OF_ANOTHER_RUN" });
+    await state.requireRun("a".repeat(64));
     expect(await state.boundManifest()).toEqual({ runId: "a".repeat(64), manifest: "manifest of a" });
     await state.close();
   });

@@ -74,19 +74,28 @@ export class StateDirectory {
   }
 
   /**
-   * Ties the directory to a run for good; a directory that is tied already must be tied to the same one.
+   * Refuses a directory that is tied to another run, before anyone is asked for anything.
    * @throws {StateOfAnotherRunError}
    */
+  async requireRun(runId: string): Promise<void> {
+    const bound = await this.boundManifest();
+    if (bound !== undefined && bound.runId !== runId) {
+      throw new StateOfAnotherRunError(this.path, String(bound.runId), runId);
+    }
+  }
+
+  /**
+   * Ties the directory to a run for good.
+   * @throws {StateOfAnotherRunError} where it is tied to another one already
+   */
   async bindToRun(runId: string, manifest: string): Promise<void> {
-    const path = join(this.path, "run.json");
-    const bound = await readJson<{ runId?: unknown }>(path);
-    if (bound === undefined) await writeJsonAtomic(path, { runId, manifest });
-    else if (bound.runId !== runId) throw new StateOfAnotherRunError(this.path, String(bound.runId), runId);
+    await this.requireRun(runId);
+    if ((await this.boundManifest()) === undefined) await writeJsonAtomic(this.#runPath, { runId, manifest });
   }
 
   /** The manifest text given to `bindToRun`: a resuming peer needs no one to tell it the run's terms. */
   async boundManifest(): Promise<{ runId: string; manifest: string } | undefined> {
-    return readJson(join(this.path, "run.json"));
+    return readJson(this.#runPath);
   }
 
   /** Where other peers were when last seen. A lost or damaged cache costs a visit to the bootstrap, nothing else. */
@@ -99,6 +108,10 @@ export class StateDirectory {
       },
       save: (peers) => writeJsonAtomic(path, peers, { durable: false }),
     };
+  }
+
+  get #runPath(): string {
+    return join(this.path, "run.json");
   }
 
   /** Gives the lock back. Nothing may be written after it. */
