@@ -94,11 +94,11 @@ export function gossipService(
         }),
       },
     },
-    // A banned peer has BAN_POINTS; well before that its gossip is no longer asked for, then no longer read.
+    // A peer on its way to a ban is first no longer gossiped to. It is heard to the end: unread, it would never be banned.
     scoreThresholds: {
-      gossipThreshold: -0.4 * BAN_POINTS,
-      publishThreshold: -0.6 * BAN_POINTS,
-      graylistThreshold: -0.8 * BAN_POINTS,
+      gossipThreshold: -0.5 * BAN_POINTS,
+      publishThreshold: -0.8 * BAN_POINTS,
+      graylistThreshold: -2 * BAN_POINTS,
       acceptPXThreshold: 10,
       opportunisticGraftThreshold: 1,
     },

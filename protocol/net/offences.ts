@@ -20,7 +20,8 @@ export const OFFENCE_POINTS: Readonly<Record<Offence, number>> = {
   "rate-exceeded": 2,
 };
 
-export const BAN_POINTS = 100;
+/** Below two false hashes and five malformed messages, so that the little that decays in between does not save them. */
+export const BAN_POINTS = 90;
 /** Points halve in this time, so that rare accidents of a long run never add up. */
 const HALF_LIFE_MS = 10 * 60_000;
 const FIRST_BAN_MS = 10 * 60_000;
