@@ -68,7 +68,9 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
   );
   const identity = await loadOrCreateIdentity(state.identityKeyPath);
   emit({ event: "started", name: config.name, peerId: identity.peer, stateDirectory: state.path });
-  const terms = await obtainRunTerms(invite, state, signal);
+  const bootstrap = [...invite.addresses, ...config.bootstrap];
+  const sources = { manifestFile: config.manifest, addresses: bootstrap };
+  const terms = await obtainRunTerms(invite.runId, sources, state, signal);
   const { runId, layout } = terms;
   const runConfig = terms.config;
   const store = await ProtocolStore.open(state.path, {
@@ -96,7 +98,7 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
       runManifest: terms.manifest,
       listen: config.listen,
       announce: config.announce,
-      bootstrap: invite.addresses,
+      bootstrap,
       bodyValues: layout.total,
       maxPayloadBytes: codecs[runConfig.averaging.codec].maxPayloadBytes(layout),
     },
@@ -208,7 +210,7 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
     steps: facts.steps,
     rounds: outcome.round,
   };
-  log.info({ ...outcome.agreement, reason: outcome.reason, round, root: outcome.root }, "left the run");
+  log.info({ ...outcome.agreement, reason: outcome.reason, round: outcome.round }, "left the run");
   emit({ event: "finished", ...summary });
   return summary;
 }
