@@ -94,7 +94,11 @@ test.each<[string, string, () => Promise<Uint8Array>]>([
   ["noise", "malformed-message", async () => randomBytes(200)],
   ["a message far above the envelope's size", "oversized", async () => randomBytes(100_000)],
   ["an announcement of another run", "wrong-run", () => forgedUpdate({ runId: "00".repeat(32) })],
-  ["an announcement of a payload 100 times too large", "oversized", () => forgedUpdate({ payloadBytes: 1e9 })],
+  [
+    "an announcement of a payload 100 times too large",
+    "oversized",
+    () => forgedUpdate({ payloadBytes: 1e9 }),
+  ],
   [
     "an announcement signed by somebody else",
     "bad-signature",
@@ -179,9 +183,12 @@ test("when two holders together gave a wrong payload nobody is blamed until each
   const garbage = randomBytes(600_000);
   let servedByLiar = 0;
   // Gives one wrong chunk and breaks off: the next holder resumes on top of it.
-  const quitter = await run.join({}, {
-    payload: async () => (servedByLiar++ === 0 ? breakingAfter(garbage, 1) : undefined),
-  });
+  const quitter = await run.join(
+    {},
+    {
+      payload: async () => (servedByLiar++ === 0 ? breakingAfter(garbage, 1) : undefined),
+    },
+  );
   const holder = await run.join({}, serving(payload));
   await until(() => expect(areConnected([victim, quitter, holder], 3)).toBe(true));
   const update = await updateOf(quitter.network, payload);
@@ -208,7 +215,9 @@ test("a holder that offers another length than announced is passed over", async 
   const holder = await run.join({}, serving(payload));
   await until(() => expect(areConnected([victim, author, holder], 3)).toBe(true));
   const update = await updateOf(author.network, payload);
-  expect(payload.equals(await victim.network.fetchPayload(update, [holder.network.self], signal()))).toBe(true);
+  expect(payload.equals(await victim.network.fetchPayload(update, [holder.network.self], signal()))).toBe(
+    true,
+  );
 });
 
 test("an inventory with a forged update is refused and its sender blamed", async () => {

@@ -91,7 +91,9 @@ test("a payload of 5 MB comes from its author, and traffic says so on both sides
   expect(links).toHaveLength(1);
   expect(links[0]).toMatchObject({ peer: author.network.self, direction: "outbound" });
   expect(links[0]!.bytesReceived).toBeGreaterThan(5_000_000);
-  await until(() => expect(links.length && reader.network.traffic().links[0]!.latencyMs).toBeGreaterThanOrEqual(0));
+  await until(() =>
+    expect(links.length && reader.network.traffic().links[0]!.latencyMs).toBeGreaterThanOrEqual(0),
+  );
   expect(author.network.traffic().links[0]).toMatchObject({ direction: "inbound" });
   expect(author.network.traffic().channels.payload.bytesSent).toBe(channels.payload.bytesReceived);
 });
@@ -104,7 +106,9 @@ test("a payload whose author is gone comes from another holder", async () => {
   const reader = await run.join();
   await until(() => expect(areConnected([holder, reader], 2)).toBe(true));
   await run.leave(author);
-  expect(payload.equals(await reader.network.fetchPayload(update, [holder.network.self], signal()))).toBe(true);
+  expect(payload.equals(await reader.network.fetchPayload(update, [holder.network.self], signal()))).toBe(
+    true,
+  );
 });
 
 test("a payload nobody has is a typed failure that lists who was asked", async () => {
@@ -123,7 +127,10 @@ test("a payload nobody has is a typed failure that lists who was asked", async (
 
 test("an inventory comes with verified signatures and only from the asked round on", async () => {
   const held: Awaited<ReturnType<typeof updateOf>>[] = [];
-  const holder = await run.join({}, { inventory: (fromRound) => held.filter((u) => u.announcement.round >= fromRound) });
+  const holder = await run.join(
+    {},
+    { inventory: (fromRound) => held.filter((u) => u.announcement.round >= fromRound) },
+  );
   for (const round of [2, 3, 4]) held.push(await updateOf(holder.network, Uint8Array.of(round), round));
   const reader = await run.join();
   await until(() => expect(areConnected([holder, reader], 1)).toBe(true));

@@ -24,7 +24,9 @@ export async function fetchRunManifest(
   const outcomes = await askAll(addresses, signal, async (streams, target, raceSignal) => {
     const { manifest } = await streams.ask(target, "run-manifest", { runId }, raceSignal);
     if (manifest === undefined) return { failure: notFound(runId, target) };
-    return sha256Hex(manifest) === runId ? { value: new Uint8Array(manifest) } : { failure: mismatch(runId, target) };
+    return sha256Hex(manifest) === runId
+      ? { value: new Uint8Array(manifest) }
+      : { failure: mismatch(runId, target) };
   });
   const found = outcomes.find((outcome) => "value" in outcome);
   if (found !== undefined) return found.value;

@@ -22,10 +22,14 @@ test("a body and the open updates come whole from one peer, with progress to the
   const newcomer = await run.join(options);
   await until(() => expect(areConnected([newcomer], 1)).toBe(true));
   const progress: number[] = [];
-  const { manifest, body } = await newcomer.network.fetchSnapshot(holder.network.self, signal(), (bytes, total) => {
-    expect(total).toBe(4 * BODY_VALUES);
-    progress.push(bytes);
-  });
+  const { manifest, body } = await newcomer.network.fetchSnapshot(
+    holder.network.self,
+    signal(),
+    (bytes, total) => {
+      expect(total).toBe(4 * BODY_VALUES);
+      progress.push(bytes);
+    },
+  );
   expect(body).toEqual(BODY);
   expect(manifest).toMatchObject({ closedRound: 2, root: ROOT, updates });
   expect(progress).toHaveLength(10);
@@ -50,7 +54,10 @@ test("a bad tile is blamed on its sender and fetched from somebody else", async 
 });
 
 test("when only a liar serves the body the newcomer fails with a reason and keeps nothing", async () => {
-  const liar = await run.join(options, servingBody(BODY, ROOT, [], (_, tile) => tile.fill(1, 0, 8)));
+  const liar = await run.join(
+    options,
+    servingBody(BODY, ROOT, [], (_, tile) => tile.fill(1, 0, 8)),
+  );
   const newcomer = await run.join(options);
   await until(() => expect(areConnected([newcomer], 1)).toBe(true));
   await expect(newcomer.network.fetchSnapshot(liar.network.self, signal())).rejects.toMatchObject({
