@@ -32,6 +32,7 @@ const OVERSIZED = new Set(["InvalidDataLengthError", "InvalidDataLengthLengthErr
 export class Frames {
   readonly #stream: Stream;
   readonly #frames: ReturnType<typeof lpStream>;
+  #closedBy: Error | undefined;
 
   constructor(stream: Stream, { maxFrameBytes, maxBufferedBytes }: FrameBounds) {
     this.#stream = stream;
@@ -40,6 +41,9 @@ export class Frames {
       maxBufferSize: maxBufferedBytes,
       lengthDecoder: decodeLength,
     });
+    stream.addEventListener("close", (event) => {
+      this.#closedBy = event.error;
+    });
   }
 
   /** The next frame, or undefined where the remote side has closed. Throws FrameError on a broken bound. */
@@ -47,18 +51,30 @@ export class Frames {
     try {
       return (await this.#frames.read({ signal })).subarray();
     } catch (error) {
-      const name = error instanceof Error ? error.name : "";
-      if (name === "UnexpectedEOFError") return undefined;
-      if (OVERSIZED.has(name)) throw new FrameError("oversized", "a frame is larger than allowed", error);
-      if (error instanceof PrefixError) throw new FrameError("malformed-message", error.message, error);
-      throw error;
+      if (error instanceof Error && error.name === "UnexpectedEOFError") return undefined;
+      throw this.#charge(error);
     }
   }
 
   /** Resolves once the frame has left our buffers, so that one slow reader never makes us hold more than one frame. */
   async write(bytes: Uint8Array, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    await this.#frames.write(bytes, { signal });
+    try {
+      await this.#frames.write(bytes, { signal });
+    } catch (error) {
+      throw this.#charge(error);
+    }
+  }
+
+  /** A stream that we closed on a flood fails later, at whatever is next: what closed it says whose fault that is. */
+  #charge(error: unknown): unknown {
+    for (const cause of [error, this.#closedBy]) {
+      if (cause instanceof PrefixError) return new FrameError("malformed-message", cause.message, cause);
+      if (cause instanceof Error && OVERSIZED.has(cause.name)) {
+        return new FrameError("oversized", "more bytes than allowed", cause);
+      }
+    }
+    return error;
   }
 
   async close(signal: AbortSignal): Promise<void> {
