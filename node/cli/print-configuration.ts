@@ -28,7 +28,7 @@ function commandSection(command: Command): string[] {
   return [
     `## glossa ${command.name}`,
     "",
-    ...command.description.split("\n").map((line) => line.replace(/^ {2}/, "- ")),
+    markdownText(command.description),
     "",
     ...[...groups].flatMap(([group, entries]) => [
       ...(group === "" ? [] : [`### ${group}`, ""]),
@@ -78,10 +78,19 @@ function exitSection(): string[] {
   ];
 }
 
+/** Padded, so that the table reads as well in a terminal and the formatter leaves it alone. */
 function markdownTable(titles: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell) => cell.replace(/[|<]/g, "\\$&")).join(" | ")} |`;
-  return [line(titles), line(titles.map(() => "---")), ...rows.map(line)];
+  const cells = [titles, ...rows].map((row) => row.map((cell) => cell.replace(/[|<]/g, "\\$&")));
+  const widths = titles.map((_, column) => Math.max(3, ...cells.map((row) => row[column]!.length)));
+  const line = (row: readonly string[]) =>
+    `| ${row.map((cell, column) => cell.padEnd(widths[column]!)).join(" | ")} |`;
+  const [head, ...body] = cells;
+  return [line(head!), line(widths.map((width) => "-".repeat(width))), ...body.map(line)];
+}
+
+/** Indented lines of a description are a list. */
+function markdownText(description: string): string {
+  return description.replace(/\n {2}/, "\n\n- ").replace(/\n {2}/g, "\n- ");
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
