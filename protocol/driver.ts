@@ -100,7 +100,7 @@ class RoundDriver implements Driver {
     const checkpoint = await store.load();
     const context = this.#context(this.#ledger(checkpoint));
     const { ledger } = context;
-    await ledger.recount(checkpoint?.updates ?? []);
+    await ledger.restore(checkpoint?.updates ?? []);
     // Wall-clock milliseconds, so that an identity whose state was lost is heard again.
     this.#presenceSequence = Math.max(
       Math.floor(clock.nowMs()),
@@ -120,9 +120,11 @@ class RoundDriver implements Driver {
     );
     const exchange = new UpdateExchange(context);
     this.#running = { context, exchange, state };
-    for (const update of checkpoint?.updates ?? []) exchange.receive(update, network.self);
-    for (const update of checkpoint?.pendingOwn ?? []) {
-      if (update.announcement.round >= ledger.closedRound) await exchange.announce(update);
+    const open = checkpoint?.updates.filter(({ announcement }) => announcement.round >= ledger.closedRound);
+    for (const update of open ?? []) {
+      // What was on disk is counted already; the rest is fetched again. The own one may never have been told.
+      exchange.receive(update, network.self);
+      if (update.announcement.author === network.self) await exchange.announce(update);
     }
     if (state.unpublished) reclaimProgress(context, state.round);
     signal.addEventListener("abort", () => this.requestStop(), { once: true });
@@ -235,8 +237,6 @@ class RoundDriver implements Driver {
         return context.bodyLane.enqueue(() => this.#openRound(effect.round, effect.closedRound));
       case "sync":
         return this.#background(syncFrom(context, exchange, effect));
-      case "settle-own":
-        return context.bodyLane.enqueue(async () => context.ledger.settleOwn(effect.below));
       case "penalise":
         this.#modules.network.penalise(effect.peer, effect.offence, effect.detail);
         return this.#note({

@@ -92,13 +92,13 @@ export interface ProtocolCheckpoint {
   readonly closedBody: Float32Array;
   /** The round this peer stands in. */
   readonly round: number;
-  /** Updates known in rounds >= closedRound. */
+  /** Updates known in rounds >= closedRound, and of the last closed rounds which ones their bodies contain. */
   readonly updates: readonly SignedUpdate[];
   /** Error feedback: what compression has dropped so far, flat, in layout order. */
   readonly residual: Float32Array;
   /** Rounds whose local training has been published (its delta is spent). */
   readonly publishedRound: number;
-  /** Own published updates not yet in a closed round: if they expire they go back into the residual. */
+  /** Own updates of open and recently closed rounds: those that the plurality lacks go back into the residual. */
   readonly pendingOwn: readonly SignedUpdate[];
   readonly presenceSequence: number;
 }

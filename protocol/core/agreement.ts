@@ -2,7 +2,7 @@
 // newest closed round that a majority has announced; a tie goes to the lower root. Everyone applies it to what they
 // see, so that two peers that see the same presences never swap bodies.
 import { isVoting, type Member, type Members } from "./membership.ts";
-import type { RoundState } from "./round-state.ts";
+import { type RoundState, reachOf } from "./round-state.ts";
 import type { BodyRoot, PeerId } from "./types.ts";
 
 export type Verdict =
@@ -45,12 +45,10 @@ export function closedBodyVerdict(state: RoundState, nowMs: number): Verdict {
   return { outcome: "undecided" };
 }
 
-/** Where the others stand: their updates can be used here (`near`), or their open rounds and ours do not meet. */
+/** Where the others stand: within reach of their updates (`near`), or so far that only a snapshot helps. */
 export interface Distances {
   readonly near: readonly Member[];
-  /** Their first open round is past the round here. */
   readonly ahead: readonly Member[];
-  /** The first open round here is past theirs. */
   readonly lagging: readonly Member[];
 }
 
@@ -58,9 +56,11 @@ export function distances(state: RoundState, nowMs: number): Distances {
   const near: Member[] = [];
   const ahead: Member[] = [];
   const lagging: Member[] = [];
+  const reach = reachOf(state.rules);
   for (const member of votingMembers(state.members, nowMs)) {
-    if (member.presence.closedRound > state.round) ahead.push(member);
-    else if (member.presence.round < state.roots.closedRound) lagging.push(member);
+    const distance = member.presence.round - state.round;
+    if (distance > reach) ahead.push(member);
+    else if (distance < -reach) lagging.push(member);
     else near.push(member);
   }
   return { near, ahead, lagging };

@@ -2,11 +2,12 @@
 // has. And when the last round is over: leaving once all agree.
 import { closedBodyVerdict } from "./agreement.ts";
 import { deadlineMs, withDuration } from "./deadline.ts";
+import { askAround } from "./heartbeat.ts";
 import { forgetClosed, pendingIn } from "./intake.ts";
 import { askToOpen, beginRound, startSync } from "./joining.ts";
 import { active, expectedAuthors, quorumOf, withClosedRoot } from "./membership.ts";
 import type { EventOf } from "./round-events.ts";
-import type { RoundState } from "./round-state.ts";
+import { type RoundState, reachOf } from "./round-state.ts";
 import { ask, change, enterPhase, note, type Turn } from "./turn.ts";
 import type { PeerId } from "./types.ts";
 
@@ -20,26 +21,30 @@ export const deadlineAtMs = ({ roundStartsMs, round, startedMs, pace, rules }: R
 /** Peers whose update of the round is waited for and not in yet. */
 export function missingAuthors(state: RoundState, round: number, nowMs: number): PeerId[] {
   const counted = state.counted.get(round);
-  const expected = expectedAuthors(state.members, round, state.roots.closedRound, nowMs);
+  const expected = expectedAuthors(state.members, round, reachOf(state.rules), nowMs);
   return expected.filter((author) => !counted?.has(author));
 }
 
 /** Phase `collecting`. */
 export function closeWhenComplete(turn: Turn) {
-  const { state } = turn;
+  const { state, nowMs } = turn;
   if (state.busy !== undefined || state.sync !== undefined) return;
-  if (isComplete(state, turn.nowMs)) askToOpen(turn, state.round + 1);
-}
-
-function isComplete(state: RoundState, nowMs: number): boolean {
-  const { round, rules, members, roots, roundStartsMs, startedMs } = state;
-  if (nowMs >= (roundStartsMs.get(round) ?? startedMs) + rules.maxRoundMs) return true;
+  const { round, rules, members, roundStartsMs, startedMs } = state;
+  const limitMs = (roundStartsMs.get(round) ?? startedMs) + rules.maxRoundMs;
+  if (nowMs >= limitMs) return askToOpen(turn, round + 1);
   // A peer's inventory is on its way and may show what is missing.
-  if (state.reconciling.size > 0) return false;
-  if (missingAuthors(state, round, nowMs).length === 0 && pendingIn(state, round) === 0) return true;
+  if (state.reconciling.size > 0) return;
+  const complete = missingAuthors(state, round, nowMs).length === 0 && pendingIn(state, round) === 0;
+  if (complete) {
+    // Those who have closed this round already say with what, so that it closes here with the same.
+    const asking = askAround(turn, state.phaseSinceMs, ({ closedRound }) => closedRound > round);
+    return asking ? undefined : askToOpen(turn, round + 1);
+  }
   const updates = state.counted.get(round)?.size ?? 0;
-  const enough = updates >= quorumOf(members, roots.closedRound, rules.quorum, nowMs);
-  return enough && nowMs >= deadlineAtMs(state);
+  const enough = updates >= quorumOf(members, round - reachOf(rules), rules.quorum, nowMs);
+  if (!enough || nowMs < deadlineAtMs(state)) return;
+  // Not without having asked around: what was lost on the way to us may be with the others.
+  if (!askAround(turn, state.phaseSinceMs)) askToOpen(turn, round + 1);
 }
 
 export function onOpened(turn: Turn, { round, roots }: EventOf<"opened">) {
@@ -80,20 +85,16 @@ export function onPublished(turn: Turn, { id, roots }: EventOf<"published">) {
   if (state.phase === "training" && id.round === state.round) enterPhase(turn, "collecting");
 }
 
-/** Votes on closed bodies: heal when outvoted, remember what is confirmed when not. */
+/** Votes on closed bodies, and heals where this peer is outvoted. */
 export function watchAgreement(turn: Turn) {
   const { state, nowMs } = turn;
   if (state.sync !== undefined || state.busy !== undefined) return;
   const verdict = closedBodyVerdict(state, nowMs);
-  if (verdict.outcome === "outvoted") {
-    const { closedRound, root: plurality, donors } = verdict;
-    note(turn, { type: "diverged", closedRound, own: state.closedRoots.get(closedRound)!, plurality });
-    const camp = donors.map((donor) => state.members.get(donor)!);
-    startSync(turn, "diverged", camp);
-  } else if (verdict.outcome === "agreed" && verdict.closedRound > state.confirmedRound) {
-    change(turn, { confirmedRound: verdict.closedRound });
-    ask(turn, { type: "settle-own", below: verdict.closedRound });
-  }
+  if (verdict.outcome !== "outvoted") return;
+  const { closedRound, root: plurality, donors } = verdict;
+  note(turn, { type: "diverged", closedRound, own: state.closedRoots.get(closedRound)!, plurality });
+  const camp = donors.map((donor) => state.members.get(donor)!);
+  startSync(turn, "diverged", camp);
 }
 
 /** Phase `settling`: go when all that are there hold the same body or have gone on, or time is up. */

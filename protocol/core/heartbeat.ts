@@ -1,9 +1,10 @@
 // Presence: what others say, what is said to them, and who has fallen silent. A presence that shows other updates
 // than ours starts anti-entropy: the one that lacks something asks.
-import { isActive, type Member, withPresence } from "./membership.ts";
+import { isActive, isParticipating, type Member, withPresence } from "./membership.ts";
 import type { EventOf } from "./round-events.ts";
-import type { RoundState } from "./round-state.ts";
+import { type RoundState, reachOf } from "./round-state.ts";
 import { ask, change, note, type Turn } from "./turn.ts";
+import type { Presence } from "./types.ts";
 
 export const PRESENCE_INTERVAL_MS = 2_000;
 /** Changes of phase, round or body are told at once, but not faster than this. */
@@ -69,16 +70,32 @@ export function onPeerConnected(turn: Turn) {
   change(turn, { told: { ...turn.state.told, what: "" } });
 }
 
+/** Asks near peers that were not asked since `sinceMs` for their updates; false where there is nobody left to ask. */
+export function askAround(
+  turn: Turn,
+  sinceMs: number,
+  whom: (presence: Presence) => boolean = () => true,
+): boolean {
+  const { members, reconciledMs, round, rules } = turn.state;
+  for (const member of members.values()) {
+    const { author, round: theirs } = member.presence;
+    const near = Math.abs(theirs - round) <= reachOf(rules) && isParticipating(member, turn.nowMs);
+    const askedMs = reconciledMs.get(author) ?? Number.NEGATIVE_INFINITY;
+    if (near && whom(member.presence) && askedMs < sinceMs) reconcile(turn, author);
+  }
+  return turn.state.reconciling.size > 0;
+}
+
 const standing = ({ phase, round, roots }: RoundState): string =>
   `${phase}/${round}/${roots.root}/${roots.closedRoot}`;
 
 /** Whether `member` may hold updates of rounds that are open here and that we lack. */
 function lacksSomething(
-  { round, roots }: RoundState,
+  { round, roots, rules }: RoundState,
   { presence }: Member,
   sameUpdates: boolean | undefined,
 ) {
-  if (presence.closedRound > round || presence.round < roots.closedRound) return false;
+  if (Math.abs(presence.round - round) > reachOf(rules)) return false;
   // It has closed what is still open here: its closed body must be the one we are training from.
   if (presence.closedRound === round && presence.closedRoot !== roots.root) return true;
   return sameUpdates === false;

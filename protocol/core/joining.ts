@@ -4,7 +4,7 @@ import { campToJoin, distances, donorsOf, pluralityRoots, votingMembers } from "
 import { forgetClosed } from "./intake.ts";
 import { active, distrust, isParticipating, type Member } from "./membership.ts";
 import type { EventOf } from "./round-events.ts";
-import { closedRoundAt, countedByRound, type SyncReason } from "./round-state.ts";
+import { closedRoundAt, countedByRound, reachOf, type SyncReason } from "./round-state.ts";
 import { ask, change, enterPhase, note, type Turn } from "./turn.ts";
 
 /** After starting, and after each peer first heard, before round 0 begins: a run in progress must be noticed. */
@@ -24,7 +24,8 @@ export function startWhenReady(turn: Turn) {
   if (further.length > 0) return startSync(turn, "join", further);
   const others = active(state.members, nowMs);
   const unreached = others.some(
-    ({ presence, distrusts }) => presence.closedRound > state.round && distrusts < INCREDIBLE_DISTRUSTS,
+    ({ presence, distrusts }) =>
+      presence.round > state.round + reachOf(state.rules) && distrusts < INCREDIBLE_DISTRUSTS,
   );
   if (unreached) return;
   const heardMs = nowMs - Math.max(state.startedMs, state.newcomerMs);

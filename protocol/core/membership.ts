@@ -80,30 +80,24 @@ export const active = (members: Members, nowMs: number): Member[] =>
   [...members.values()].filter((member) => isActive(member, nowMs));
 
 /**
- * Whose updates round `round` waits for: participating peers that have not passed it and whose own round is still
- * open here. At round 0 also those that are about to start. Peers that sync or warm up join when they are ready.
+ * Whose updates round `round` waits for: participating peers that have not passed it and are within reach. At round 0 also those that are about to start. Peers that sync or warm up join when they are ready.
  */
-export function expectedAuthors(
-  members: Members,
-  round: number,
-  closedRound: number,
-  nowMs: number,
-): PeerId[] {
+export function expectedAuthors(members: Members, round: number, reach: number, nowMs: number): PeerId[] {
   return [...members.values()]
     .filter((member) => {
       const { presence } = member;
-      if (presence.round > round || presence.round < closedRound) return false;
+      if (presence.round > round || presence.round < round - reach) return false;
       const starts = round === 0 && presence.phase === "waiting" && isActive(member, nowMs);
       return starts || isParticipating(member, nowMs);
     })
     .map(({ presence }) => presence.author);
 }
 
-/** Updates that a deadline needs, this peer's own included. */
-export function quorumOf(members: Members, closedRound: number, quorum: number, nowMs: number): number {
+/** Updates that a deadline needs, this peer's own included. `oldestRound`: peers behind it are out of reach. */
+export function quorumOf(members: Members, oldestRound: number, quorum: number, nowMs: number): number {
   let participating = 1;
   for (const member of members.values()) {
-    if (isParticipating(member, nowMs) && member.presence.round >= closedRound) participating++;
+    if (isParticipating(member, nowMs) && member.presence.round >= oldestRound) participating++;
   }
   return Math.max(1, Math.ceil(quorum * participating));
 }

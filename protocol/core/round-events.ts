@@ -73,8 +73,6 @@ export type Effect =
       readonly roots: ReadonlyMap<number, BodyRoot>;
     }
   | { readonly type: "penalise"; readonly peer: PeerId; readonly offence: Offence; readonly detail: string }
-  /** Own updates of rounds below this are in what the plurality closed. */
-  | { readonly type: "settle-own"; readonly below: number }
   | { readonly type: "drop"; readonly id: UpdateId; readonly why: "expired" | "too-early" | "overflow" }
   | { readonly type: "note"; readonly event: ProtocolEvent }
   | { readonly type: "finish"; readonly reason: "completed" | "stopped" };

@@ -72,8 +72,6 @@ export interface RoundState {
   readonly roots: BodyRoots;
   /** Own closed roots by round, the newest few: what the vote compares. */
   readonly closedRoots: ReadonlyMap<number, BodyRoot>;
-  /** Own updates of rounds below this one are known to be in what the plurality closed. */
-  readonly confirmedRound: number;
   readonly members: Members;
   /** When a peer was last heard that was not there before. */
   readonly newcomerMs: number;
@@ -115,7 +113,6 @@ export function initialRoundState(initial: InitialState, nowMs: number): RoundSt
     step: 0,
     bitsPerByte: 0,
     closedRoots: new Map([[initial.roots.closedRound, initial.roots.closedRoot]]),
-    confirmedRound: 0,
     members: new Map(),
     newcomerMs: nowMs,
     counted: countedByRound(counted),
@@ -139,6 +136,12 @@ export function countedByRound(
   }
   return rounds;
 }
+
+/**
+ * How many rounds apart two peers can be and still work on from the same updates. One at least: a peer that is about to
+ * close the round that others have just closed needs no snapshot for it.
+ */
+export const reachOf = ({ openRounds }: RoundRules): number => Math.max(1, openRounds - 1);
 
 /** The first open round while the peer stands in `round`. */
 export const closedRoundAt = (round: number, rules: RoundRules): number =>

@@ -3,7 +3,7 @@
 // the driver runs one changing call at a time. Decides nothing: round.ts does.
 import { ReplicatedBody } from "../core/averaging.ts";
 import { codecs } from "../core/codec/registry.ts";
-import { compressUpdate, returnToResidual } from "../core/error-feedback.ts";
+import { compressUpdate } from "../core/error-feedback.ts";
 import type { GridUpdate } from "../core/grid.ts";
 import { type Hash, hexSha256 } from "../core/hash.ts";
 import { ROUNDS_AHEAD } from "../core/intake.ts";
@@ -22,6 +22,7 @@ import type {
 } from "../core/types.ts";
 import { admitUpdate, type UpdateId, updateKey, updateSetDigest } from "../core/update-set.ts";
 import type { ProtocolCheckpoint, StorePort } from "../ports.ts";
+import { OwnUpdates, PENDING_OWN_ROUNDS } from "./own-updates.ts";
 import { UpdateLog } from "./update-log.ts";
 
 export interface LedgerOptions {
@@ -56,16 +57,12 @@ interface ClosedBody {
 
 /** Payloads of closed rounds are kept this long, for peers that are about to close them. */
 const RETAINED_ROUNDS = 2;
-/** A peer that was alone cannot know what a plurality closes: so many own updates can still go back when it learns. */
-const MAX_PENDING_OWN = 16;
-
 export class Ledger {
   readonly #options: LedgerOptions;
   readonly #log = new UpdateLog();
   #body: ReplicatedBody;
   #round: number;
-  #residual: Float32Array;
-  #pendingOwn: readonly SignedUpdate[] = [];
+  readonly #own: OwnUpdates;
   #closed: ClosedBody;
   /** Served on until those who began to fetch it are done. */
   #previousClosed: ClosedBody | undefined;
@@ -78,8 +75,7 @@ export class Ledger {
   ) {
     this.#options = options;
     this.#round = start.round;
-    this.#residual = start.residual;
-    this.#pendingOwn = start.pendingOwn;
+    this.#own = new OwnUpdates(start.residual, start.pendingOwn);
     this.#body = this.#replicated(start.closedRound, start.closedBody);
     this.#closed = this.#describe(start.closedRound, start.closedBody);
   }
@@ -122,7 +118,18 @@ export class Ledger {
 
   /** Checks a payload, stores it and counts it in its round. */
   async count(update: SignedUpdate, payload: Uint8Array): Promise<CountOutcome> {
-    const { store } = this.#options;
+    const before = this.#own.keysIn(this.#log);
+    const outcome = await this.#count(update, payload, update.announcement.round);
+    if (outcome.outcome === "counted" && outcome.replaced !== undefined) await this.#balance(before);
+    return outcome;
+  }
+
+  /** `keptRound`: the payload stays on disk as long as those of this round. Undefined: it is there already. */
+  async #count(
+    update: SignedUpdate,
+    payload: Uint8Array,
+    keptRound: number | undefined,
+  ): Promise<CountOutcome> {
     const { announcement: id } = update;
     const decoded = this.#decode(payload);
     if (!decoded.ok) return { outcome: "refused", ...decoded.rejection };
@@ -133,9 +140,11 @@ export class Ledger {
     }
     const { closedRound } = this.#body;
     if (id.round < closedRound || id.round > this.#round + ROUNDS_AHEAD) return untimely(id.round);
-    await store.putPayload(id.payload, id.round, payload);
+    if (keptRound !== undefined) await this.#options.store.putPayload(id.payload, keptRound, payload);
     const replaced = admission.replaces;
-    if (replaced !== undefined) await this.#uncount(replaced);
+    if (replaced !== undefined && !(await this.#uncount(replaced))) {
+      return { outcome: "refused", offence: undefined, detail: "the update that it replaces is lost" };
+    }
     const added = this.#body.add(id.round, updateKey(id), decoded.update, this.#weight(update));
     if (added !== "added") return untimely(id.round);
     this.#log.add(update);
@@ -147,7 +156,7 @@ export class Ledger {
   compress(delta: Float32Array): OwnUpdate {
     const { config, layout, hash } = this.#options;
     const { codec, errorFeedbackDecay } = config.averaging;
-    const compressed = compressUpdate(delta, this.#residual, codecs[codec], layout, errorFeedbackDecay);
+    const compressed = compressUpdate(delta, this.#own.residual, codecs[codec], layout, errorFeedbackDecay);
     return {
       payload: compressed.payload,
       payloadId: hexSha256(compressed.payload, hash),
@@ -159,17 +168,10 @@ export class Ledger {
 
   /** Counts this peer's own update and makes what compression dropped the new residual. */
   async adoptOwn(update: SignedUpdate, own: OwnUpdate): Promise<CountOutcome> {
-    const outcome = await this.count(update, own.payload);
-    if (outcome.outcome === "counted") {
-      this.#residual = own.residual;
-      this.#pendingOwn = [...this.#pendingOwn, update].slice(-MAX_PENDING_OWN);
-    }
+    const { round } = update.announcement;
+    const outcome = await this.#count(update, own.payload, round + PENDING_OWN_ROUNDS);
+    if (outcome.outcome === "counted") this.#own.add(update, own.residual);
     return outcome;
-  }
-
-  /** Own updates of rounds below `round` are in the plurality's closed body: they need not come back. */
-  settleOwn(round: number): void {
-    this.#pendingOwn = this.#pendingOwn.filter(({ announcement }) => announcement.round >= round);
   }
 
   /** Moves to `round` and closes the rounds below `closedRound`. */
@@ -180,18 +182,17 @@ export class Ledger {
       this.#body.closeThrough(closedRound - 1);
       this.#close(closedRound);
     }
+    // A peer that went back to the plurality's body has updates for rounds that only now come within reach.
+    const before = this.#own.keysIn(this.#log);
+    await this.restore(this.#own.pending.filter((own) => this.#isOpen(own) && !before.has(keyOf(own))));
+    await this.#balance(before);
     return this.roots();
   }
 
-  /** Own updates whose fate a snapshot at `closedRound` decides, oldest first. */
-  ownBelow(closedRound: number): readonly SignedUpdate[] {
-    return this.#pendingOwn.filter(({ announcement }) => announcement.round < closedRound);
-  }
-
   /**
-   * Takes a closed body from elsewhere. Updates known here or named by the manifest that are still open there count
-   * on; own updates of rounds closed there that the donor's log (`theirs`) lacks go back into the residual. Returns
-   * how many did. Throws where the body is not the one its manifest names.
+   * Takes a closed body from elsewhere, with the donor's log of what is in it (`theirs`). Updates that are still open
+   * there count on. Own updates that the new body lacks go back into the residual; returns how many did. Throws,
+   * with nothing changed, where the body is not the one its manifest names.
    */
   async adopt(
     manifest: SnapshotManifest,
@@ -201,13 +202,11 @@ export class Ledger {
   ): Promise<number> {
     const closed = this.#describe(manifest.closedRound, body);
     if (closed.root !== manifest.root) throw new RangeError(`the body's root is not ${manifest.root}`);
-    const contained = new Set(theirs.map(({ announcement }) => updateKey(announcement)));
-    const lost = this.ownBelow(manifest.closedRound).filter(
-      ({ announcement }) => !contained.has(updateKey(announcement)),
-    );
-    for (const { announcement } of lost) await this.#returnOwn(announcement.payload);
-    const known = [...this.#log.from(0), ...this.#pendingOwn, ...manifest.updates];
-    this.#pendingOwn = this.#pendingOwn.filter(
+    const before = this.#own.keysIn(this.#log);
+    // Where the donor's log does not reach, what this peer believed of its own updates stays as it was.
+    const beyond = outside(theirs);
+    const believed = this.#own.pending.filter((own) => before.has(keyOf(own)) && beyond(own));
+    const open = [...this.#log.from(manifest.closedRound), ...this.#own.pending].filter(
       ({ announcement }) => announcement.round >= manifest.closedRound,
     );
     this.#round = round;
@@ -215,26 +214,28 @@ export class Ledger {
     this.#closed = closed;
     this.#previousClosed = undefined;
     this.#log.clear();
-    for (const update of theirs) if (update.announcement.round < closed.round) this.#log.add(update);
     this.#root = undefined;
-    await this.recount(known);
-    return lost.length;
+    await this.restore([...open, ...believed, ...manifest.updates, ...theirs]);
+    return this.#balance(before);
   }
 
-  /** Counts those of `updates` whose payload is stored and whose round is open. */
-  async recount(updates: readonly SignedUpdate[]): Promise<void> {
+  /** Counts those of `updates` whose round is open and whose payload is stored; logs those of closed rounds. */
+  async restore(updates: readonly SignedUpdate[]): Promise<void> {
     for (const update of updates) {
       const { round, payload: id } = update.announcement;
-      if (round < this.closedRound || round > this.#round + ROUNDS_AHEAD) continue;
+      if (round < this.closedRound) {
+        this.#log.add(update);
+        continue;
+      }
+      if (!this.#isOpen(update)) continue;
       const payload = await this.#options.store.payload(id);
-      if (payload !== undefined) await this.count(update, payload);
+      if (payload !== undefined) await this.#count(update, payload, undefined);
     }
   }
 
   /** Forgets what nobody will ask for any more. */
   async prune(): Promise<void> {
-    const oldestOwn = this.#pendingOwn[0]?.announcement.round ?? Number.POSITIVE_INFINITY;
-    await this.#options.store.prunePayloads(Math.min(this.closedRound - RETAINED_ROUNDS, oldestOwn));
+    await this.#options.store.prunePayloads(this.closedRound - RETAINED_ROUNDS);
   }
 
   /** Everything to resume from, except what the round logic knows. */
@@ -243,9 +244,9 @@ export class Ledger {
       closedRound: this.closedRound,
       closedBody: this.#closed.body,
       round: this.#round,
-      updates: this.#log.from(this.closedRound),
-      residual: this.#residual,
-      pendingOwn: this.#pendingOwn,
+      updates: this.#log.from(0),
+      residual: this.#own.residual,
+      pendingOwn: this.#own.pending,
     };
   }
 
@@ -264,11 +265,6 @@ export class Ledger {
     return closed === undefined ? undefined : tileBytes(closed.body, index);
   }
 
-  /** L2 norm of what error feedback holds back. */
-  residualNorm(): number {
-    return norm(this.#residual);
-  }
-
   #openIds(): UpdateId[] {
     return this.#log.from(this.#closed.round).map(({ announcement }) => announcement);
   }
@@ -282,30 +278,35 @@ export class Ledger {
     return codecs[config.averaging.codec].decode(payload, layout);
   }
 
-  async #stored(payload: ContentId): Promise<GridUpdate> {
+  /** Undefined where the disk has lost it (a power cut may undo the last writes of payloads). */
+  async #stored(payload: ContentId): Promise<GridUpdate | undefined> {
     const bytes = await this.#options.store.payload(payload);
     const decoded = bytes === undefined ? undefined : this.#decode(bytes);
-    if (decoded?.ok !== true)
-      throw new TypeError(`the store has lost the payload ${payload} of a live update`);
-    return decoded.update;
+    return decoded?.ok === true ? decoded.update : undefined;
   }
 
-  async #uncount(id: UpdateId): Promise<void> {
-    this.#body.remove(id.round, updateKey(id), await this.#stored(id.payload));
+  async #uncount(id: UpdateId): Promise<boolean> {
+    const update = await this.#stored(id.payload);
+    if (update === undefined) return false;
+    this.#body.remove(id.round, updateKey(id), update);
     this.#log.remove(id);
     if (id.round < this.#round) this.#root = undefined;
+    return true;
   }
 
-  async #returnOwn(payload: ContentId): Promise<void> {
-    const residual = this.#residual.slice();
-    returnToResidual(residual, await this.#stored(payload));
-    this.#residual = residual;
+  #isOpen({ announcement: { round } }: SignedUpdate): boolean {
+    return round >= this.closedRound && round <= this.#round + ROUNDS_AHEAD;
+  }
+
+  #balance(before: ReadonlySet<string>): Promise<number> {
+    return this.#own.balance(before, this.#own.keysIn(this.#log), (payload) => this.#stored(payload));
   }
 
   #close(closedRound: number): void {
     this.#previousClosed = this.#closed;
     this.#closed = this.#describe(closedRound, this.#body.closedBody);
     this.#log.forgetBefore(closedRound);
+    this.#own.forgetBefore(closedRound - PENDING_OWN_ROUNDS);
   }
 
   #replicated(closedRound: number, closedBody: Float32Array): ReplicatedBody {
@@ -318,6 +319,15 @@ export class Ledger {
     const tiles = tileIds(body, this.#options.hash);
     return { round, body, tiles, root: rootOfTiles(tiles, this.#options.hash) };
   }
+}
+
+const keyOf = ({ announcement }: SignedUpdate): string => updateKey(announcement);
+
+/** Whether an update's round lies outside those that `log` reaches over. */
+function outside(log: readonly SignedUpdate[]): (update: SignedUpdate) => boolean {
+  const rounds = log.map(({ announcement }) => announcement.round);
+  const [oldest, newest] = [Math.min(...rounds), Math.max(...rounds)];
+  return ({ announcement: { round } }) => round < oldest || round > newest;
 }
 
 const untimely = (round: number): CountOutcome => ({

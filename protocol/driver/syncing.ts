@@ -1,13 +1,15 @@
 // Adopting another peer's body: one donor after another until one gives a whole snapshot that fits what is known.
 import type { EffectOf } from "../core/round-events.ts";
-import type { PeerId } from "../core/types.ts";
+import type { PeerId, SignedUpdate } from "../core/types.ts";
+import { updateKey } from "../core/update-set.ts";
 import type { DriverContext } from "./context.ts";
 import type { UpdateExchange } from "./exchange.ts";
+import { LOGGED_ROUNDS } from "./update-log.ts";
 
 /** A donor that delivers nothing for this long is given up; slow ones that deliver are not. */
 const IDLE_TIMEOUT_MS = 30_000;
-/** Closed rounds whose update ids are taken over from the donor, to answer peers that were away. */
-const HISTORY_ROUNDS = 8;
+/** A long inventory comes in parts; 16 of a wire message's most updates are 32 rounds of a thousand peers. */
+const MAX_INVENTORY_PARTS = 16;
 
 export async function syncFrom(
   context: DriverContext,
@@ -51,9 +53,7 @@ async function adoptFrom(
     if (known !== undefined && known !== manifest.root) {
       throw new RangeError(`the snapshot of round ${closedRound} is not the one that most peers announce`);
     }
-    const oldestOwn = ledger.ownBelow(closedRound)[0]?.announcement.round ?? closedRound;
-    const from = Math.max(0, Math.min(oldestOwn, closedRound - HISTORY_ROUNDS));
-    const theirs = await modules.network.fetchInventory(donor, from, idle.signal);
+    const theirs = await fetchLog(context, donor, Math.max(0, closedRound - LOGGED_ROUNDS), idle.signal);
     const round = donorRound(context, donor, closedRound);
     await new Promise<void>((resolve, reject) => {
       context.bodyLane.enqueue(async () => {
@@ -67,13 +67,34 @@ async function adoptFrom(
         const counted = ledger.counted();
         const adopted = { donor, closedRound, round, roots: ledger.roots(), counted, returned };
         context.dispatch({ type: "synced", ...adopted });
-        for (const update of [...manifest.updates, ...theirs]) exchange.receive(update, donor);
+        for (const update of [...manifest.updates, ...theirs]) {
+          if (update.announcement.round >= closedRound) exchange.receive(update, donor);
+        }
         resolve();
       });
     });
   } finally {
     idle.stop();
   }
+}
+
+/** The donor's log from `fromRound` on, which tells whose updates are in its body. */
+async function fetchLog(
+  { modules }: DriverContext,
+  donor: PeerId,
+  fromRound: number,
+  signal: AbortSignal,
+): Promise<readonly SignedUpdate[]> {
+  const log = new Map<string, SignedUpdate>();
+  for (let part = 0, from = fromRound; part < MAX_INVENTORY_PARTS; part++) {
+    const known = log.size;
+    for (const update of await modules.network.fetchInventory(donor, from, signal)) {
+      log.set(updateKey(update.announcement), update);
+      from = Math.max(from, update.announcement.round);
+    }
+    if (log.size === known) break;
+  }
+  return [...log.values()];
 }
 
 /** The round that the donor stands in, as far as the snapshot's closed round allows. */

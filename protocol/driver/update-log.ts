@@ -4,7 +4,7 @@ import type { SignedUpdate } from "../core/types.ts";
 import { compareUpdateIds, type UpdateId, updateKey } from "../core/update-set.ts";
 
 /** Some 400 bytes each: 32 rounds of 32 peers are 400 KB. */
-const LOGGED_ROUNDS = 32;
+export const LOGGED_ROUNDS = 32;
 
 export class UpdateLog {
   readonly #rounds = new Map<number, Map<string, SignedUpdate>>();
@@ -13,6 +13,10 @@ export class UpdateLog {
     const { round } = update.announcement;
     const updates = this.#rounds.get(round) ?? new Map<string, SignedUpdate>();
     this.#rounds.set(round, updates.set(updateKey(update.announcement), update));
+  }
+
+  has(key: string): boolean {
+    return [...this.#rounds.values()].some((updates) => updates.has(key));
   }
 
   remove(id: UpdateId): void {

@@ -8,6 +8,8 @@ export type StoreOperation = "save" | "putPayload" | "prunePayloads";
 export class MemoryDisk {
   checkpoint: ProtocolCheckpoint | undefined;
   readonly payloads = new Map<ContentId, { readonly round: number; readonly bytes: Uint8Array }>();
+  /** Every payload ever written, for tests that add up what was sent. */
+  readonly archive = new Map<ContentId, Uint8Array>();
   /** Called after each write is durable: a test cuts the power here. */
   onWritten: (operation: StoreOperation) => void = () => {};
 }
@@ -29,6 +31,7 @@ export function memoryStore(disk: MemoryDisk, power: Power): StorePort {
     putPayload: (id, round, bytes) =>
       write("putPayload", () => {
         disk.payloads.set(id, { round, bytes: bytes.slice() });
+        disk.archive.set(id, bytes.slice());
       }),
     payload: async (id) => disk.payloads.get(id)?.bytes,
     prunePayloads: (below) =>

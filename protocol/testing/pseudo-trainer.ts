@@ -28,7 +28,7 @@ export interface PseudoTrainerOptions {
   readonly localSteps: number;
   stepMs: number;
   /** Size of a step's largest movement. */
-  readonly scale: number;
+  scale: number;
 }
 
 export class PseudoTrainer implements TrainerPort {

@@ -3,7 +3,6 @@
 import { hexSha256 } from "../core/hash.ts";
 import { rootOfTiles, tileCount, writeTile } from "../core/merkle.ts";
 import type {
-  ContentId,
   Offence,
   PeerId,
   Presence,
@@ -45,8 +44,6 @@ export interface Penalty {
 export class SimulatedNetwork {
   readonly conditions: Conditions;
   readonly penalties: Penalty[] = [];
-  /** Every payload that anyone has served, for tests that add up what was sent. */
-  readonly archive = new Map<ContentId, Uint8Array>();
   readonly #clock: ClockPort;
   readonly #random: () => number;
   readonly #bodyValues: number;
@@ -133,7 +130,6 @@ export class SimulatedNetwork {
       try {
         const bytes = await this.#request(self, holder, signal, (content) => content.payload(id));
         if (bytes === undefined) continue;
-        this.archive.set(id, bytes);
         if (bytes.length === payloadBytes && hexSha256(bytes, sha256) === id) return bytes.slice();
         const detail = `${bytes.length} bytes that are not ${id.slice(0, 12)}`;
         this.penalties.push({ by: self, peer: holder, offence: "hash-mismatch", detail });

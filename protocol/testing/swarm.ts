@@ -6,7 +6,7 @@ import { GRID_UNITS, gridValues } from "../core/grid.ts";
 import { type ParameterLayout, parameterLayout } from "../core/layout.ts";
 import type { ProtocolEvent } from "../core/protocol-events.ts";
 import { parseRunConfig, type RunConfig, type RunConfigInput } from "../core/run-config.ts";
-import type { BodyRoot, PeerId } from "../core/types.ts";
+import type { BodyRoot, PeerId, UpdateAnnouncement } from "../core/types.ts";
 import { createDriver, type Driver, type Outcome } from "../driver.ts";
 import { sha256 } from "../net/hash.ts";
 import { MemoryDisk, memoryStore } from "./memory-store.ts";
@@ -82,6 +82,8 @@ export class Swarm {
   readonly network: SimulatedNetwork;
   readonly peers = new Map<PeerId, SwarmPeer>();
   readonly #genesis: Float32Array;
+  /** By closed root: the closed root before it and the updates between the two. */
+  readonly #lineage = new Map<BodyRoot, { parent: BodyRoot; updates: UpdateAnnouncement[] }>();
 
   constructor(options: SwarmOptions = {}) {
     const { seed = 1, conditions, averaging, embeddingWarmupSteps = 2 } = options;
@@ -147,22 +149,36 @@ export class Swarm {
     );
   }
 
-  /** Sum over what a peer's updates carry that count in the body of `witness`, as float64, by value. */
+  /** Sum over all updates of `author` that made the body that `witness` holds now, as float64, by value. */
   carried(author: PeerId, witness: SwarmPeer): Float64Array {
     const sum = new Float64Array(this.layout.total);
     const codec = codecs[this.config.averaging.codec];
-    for (const { announcement } of witness.driver.content.inventory(0)) {
-      if (announcement.author !== author) continue;
-      const payload =
-        this.network.archive.get(announcement.payload) ??
-        this.peer(author).disk.payloads.get(announcement.payload)!.bytes;
-      const decoded = codec.decode(payload, this.layout);
+    for (const update of this.#history(witness)) {
+      if (update.author !== author) continue;
+      const decoded = codec.decode(this.#payload(update), this.layout);
       if (!decoded.ok) throw new TypeError(decoded.rejection.detail);
       gridValues(decoded.update).forEach((value, at) => {
         sum[at] = sum[at]! + value / GRID_UNITS;
       });
     }
     return sum;
+  }
+
+  /** Every update in the body that `witness` holds: those of its open rounds, then root by root back to genesis. */
+  #history({ driver }: SwarmPeer): UpdateAnnouncement[] {
+    const { closedRound, closedRoot, round } = driver.status();
+    const open = driver.content.inventory(closedRound).map(({ announcement }) => announcement);
+    const updates = open.filter((update) => update.round < round);
+    for (let at = this.#lineage.get(closedRoot); at !== undefined; at = this.#lineage.get(at.parent)) {
+      updates.push(...at.updates);
+    }
+    return updates;
+  }
+
+  #payload({ author, payload }: UpdateAnnouncement): Uint8Array {
+    const bytes = this.peer(author).disk.archive.get(payload);
+    if (bytes === undefined) throw new RangeError(`nobody has ever had the payload ${payload}`);
+    return bytes;
   }
 
   async #boot(peer: SwarmPeer): Promise<void> {
@@ -199,6 +215,8 @@ export class Swarm {
       },
     );
     await driver.start(new AbortController().signal);
+    const { closedRound, closedRoot } = driver.status();
+    peer.closedRoots.set(closedRound, closedRoot);
     this.network.plug(id, driver);
   }
 
@@ -206,6 +224,12 @@ export class Swarm {
     peer.events.push(event);
     if (event.type !== "round-applied" && event.type !== "healed" && event.type !== "synced") return;
     const { closedRound, closedRoot } = peer.driver.status();
+    const parent = peer.closedRoots.get(closedRound - 1);
+    if (event.type === "round-applied" && parent !== undefined && !this.#lineage.has(closedRoot)) {
+      const log = peer.driver.content.inventory(closedRound - 1).map(({ announcement }) => announcement);
+      const updates = log.filter(({ round }) => round === closedRound - 1);
+      this.#lineage.set(closedRoot, { parent, updates });
+    }
     if (event.type === "healed") {
       for (const round of [...peer.closedRoots.keys()])
         if (round >= closedRound) peer.closedRoots.delete(round);

@@ -1,0 +1,84 @@
+// This peer's own recent updates and its residual: the books of error feedback. The invariant: what an own update
+// carries is in the body if the log has it, and in the residual if not. So whichever body this peer adopts, and however
+// often, body + residual hold everything it has trained, once.
+import { returnToResidual } from "../core/error-feedback.ts";
+import type { GridUpdate } from "../core/grid.ts";
+import type { ContentId, SignedUpdate } from "../core/types.ts";
+import { updateKey } from "../core/update-set.ts";
+
+/**
+ * Own updates of this many closed rounds can still move between body and residual. Whoever was in the smaller part of
+ * a divided network does not know it, however many agreed there: only time makes an update final.
+ */
+export const PENDING_OWN_ROUNDS = 16;
+
+export class OwnUpdates {
+  #residual: Float32Array;
+  #pending: readonly SignedUpdate[];
+
+  constructor(residual: Float32Array, pending: readonly SignedUpdate[]) {
+    this.#residual = residual;
+    this.#pending = pending;
+  }
+
+  /** Flat, in layout order. Replaced, never overwritten: a checkpoint may hold it. */
+  get residual(): Float32Array {
+    return this.#residual;
+  }
+
+  get pending(): readonly SignedUpdate[] {
+    return this.#pending;
+  }
+
+  /** An own update that counts now; `residual` is what compression left. */
+  add(update: SignedUpdate, residual: Float32Array): void {
+    this.#pending = [...this.#pending, update];
+    this.#residual = residual;
+  }
+
+  forgetBefore(round: number): void {
+    this.#pending = this.#pending.filter(({ announcement }) => announcement.round >= round);
+  }
+
+  /** The pending updates that `log` has, by key. */
+  keysIn(log: { has(key: string): boolean }): ReadonlySet<string> {
+    return new Set(this.#pending.map(keyOf).filter((key) => log.has(key)));
+  }
+
+  /**
+   * Balances the books after the log has changed from `before` to `after` (keys): what left it goes into the residual,
+   * what came back is taken out again. Returns how many went into the residual.
+   */
+  async balance(
+    before: ReadonlySet<string>,
+    after: ReadonlySet<string>,
+    stored: (payload: ContentId) => Promise<GridUpdate | undefined>,
+  ): Promise<number> {
+    let returned = 0;
+    for (const update of this.#pending) {
+      const key = keyOf(update);
+      if (before.has(key) === after.has(key)) continue;
+      const values = await stored(update.announcement.payload);
+      if (values === undefined) continue;
+      const residual = this.#residual.slice();
+      returnToResidual(residual, before.has(key) ? values : negated(values));
+      this.#residual = residual;
+      if (before.has(key)) returned++;
+    }
+    return returned;
+  }
+}
+
+/** The update with all signs turned: what adding it takes out again, to the bit in exact cases and to rounding else. */
+const negated = (update: GridUpdate): GridUpdate => ({
+  length: update.length,
+  forEachChunk: (visit) =>
+    update.forEachChunk((offset, grid) =>
+      visit(
+        offset,
+        grid.map((value) => -value),
+      ),
+    ),
+});
+
+const keyOf = ({ announcement }: SignedUpdate): string => updateKey(announcement);
