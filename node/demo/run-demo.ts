@@ -7,7 +7,7 @@ import { type Exit, type GlossaProcess, startGlossa } from "./child-process.ts";
 import type { DemoCorpus } from "./corpora.ts";
 import { DemoFailedError, type DemoResult, requireSuccess, resultOf } from "./report.ts";
 
-/** Without a word from any peer for this long, something hangs. A slow machine needs seconds between two events. */
+/** Without progress of any peer for this long, something hangs. A slow machine needs seconds from step to step. */
 const SILENCE_TIMEOUT_MS = 120_000;
 const LOOPBACK = "/ip4/127.0.0.1/tcp/0";
 
@@ -136,13 +136,14 @@ function peerArguments(
 async function finishAll(peers: readonly GlossaProcess[], { onEvent }: DemoOptions): Promise<PeerSummary[]> {
   const silence = Promise.withResolvers<never>();
   const hang = () => {
-    silence.reject(new DemoFailedError(`no peer has said anything for ${SILENCE_TIMEOUT_MS / 1000} s`));
+    silence.reject(new DemoFailedError(`no peer has made progress for ${SILENCE_TIMEOUT_MS / 1000} s`));
   };
   const timer = setTimeout(hang, SILENCE_TIMEOUT_MS);
   const finish = async (peer: GlossaProcess): Promise<PeerSummary> => {
     let summary: PeerSummary | undefined;
     for await (const event of peer.events) {
-      timer.refresh();
+      // Traffic is reported by the clock, also while nothing moves.
+      if (event.event !== "traffic") timer.refresh();
       onEvent(peer.name, event);
       if (event.event === "finished") {
         const { event: _, ...row } = event;
