@@ -108,7 +108,8 @@ test("a client that asks for everything and reads nothing makes the server hold 
   stream.pause();
   const frames = new Frames(stream, { maxFrameBytes: 96, maxBufferedBytes: 1024 });
   await frames.write(encodeMessage("tilesOpen", OPENING), signal());
-  for (let index = 0; index < 500; index++) await frames.write(encodeMessage("chunkRequest", { index }), signal());
+  for (let index = 0; index < 500; index++)
+    await frames.write(encodeMessage("chunkRequest", { index }), signal());
   await until(() => expect(object.reads.length).toBeGreaterThan(0));
   // yamux grants the window once and no more while the reader stands still: a full window and one chunk, out of 1000.
   const serving = server.host.getConnections().flatMap(({ streams }) => streams);
@@ -158,7 +159,10 @@ test("asking for chunks that do not exist, or again and again, ends the stream a
 });
 
 test("an object that disappears while it is read ends the transfer without blame on either side", async () => {
-  const object = { ...objectOf(12), chunk: (index: number) => (index < 2 ? new Uint8Array(CHUNK_BYTES) : undefined) };
+  const object = {
+    ...objectOf(12),
+    chunk: (index: number) => (index < 2 ? new Uint8Array(CHUNK_BYTES) : undefined),
+  };
   await serveBulk(server.streams, "tiles", async () => object);
   const { done, received } = pull();
   await expect(done).rejects.toMatchObject({ code: "peer-unreachable" });
@@ -172,7 +176,8 @@ test("a handler that throws costs one stream and nothing else", async () => {
     if (calls++ === 0) throw new Error("a bug of ours");
     return { snapshot: undefined };
   });
-  const ask = () => client.streams.ask(server.host.peerId.toString(), "snapshot", { runId: RUN_ID }, signal());
+  const ask = () =>
+    client.streams.ask(server.host.peerId.toString(), "snapshot", { runId: RUN_ID }, signal());
   await expect(ask()).rejects.toMatchObject({ code: expect.stringMatching(/peer-unreachable|not-served/) });
   expect(await ask()).toEqual({ snapshot: undefined });
   expect([...server.offences, ...client.offences]).toEqual([]);
@@ -180,7 +185,9 @@ test("a handler that throws costs one stream and nothing else", async () => {
 
 test("a peer that does not serve a stream, a silent one and our own abort are told apart", async () => {
   const peer = server.host.peerId.toString();
-  await expect(client.streams.ask(peer, "inventory", { runId: RUN_ID, fromRound: 0 }, signal())).rejects.toMatchObject({
+  await expect(
+    client.streams.ask(peer, "inventory", { runId: RUN_ID, fromRound: 0 }, signal()),
+  ).rejects.toMatchObject({
     code: "not-served",
   });
   await server.streams.answer("snapshot", () => new Promise(() => {}));
