@@ -121,6 +121,19 @@ test("the failures on the way in are told apart", async () => {
   );
 });
 
+test("a manifest goes to every rendezvous that is reachable, and to no peer", async () => {
+  const first = await open();
+  const second = await open({ stateDirectory: join(stateDirectory, "second") });
+  const dead = await open({ stateDirectory: join(stateDirectory, "dead") });
+  const member = await run.join();
+  const peers = member.network.addresses();
+  const all = [first, second, dead].flatMap((rendezvous) => rendezvous.addresses());
+  await close(dead);
+  await storeRunManifest(MANIFEST, [...all, ...peers], signal());
+  expect([first, second].map((rendezvous) => rendezvous.stats().manifests)).toEqual([1, 1]);
+  await expect(storeRunManifest(MANIFEST, peers, signal())).rejects.toMatchObject({ code: "not-served" });
+});
+
 test("somebody else at the address is not taken for the rendezvous in the invite", async () => {
   const rendezvous = await open();
   const impostor = (await createIdentity()).peer;

@@ -21,7 +21,7 @@ export async function fetchRunManifest(
   addresses: readonly string[],
   signal: AbortSignal,
 ): Promise<Uint8Array> {
-  const outcomes = await askAll(addresses, signal, async (streams, target, raceSignal) => {
+  const outcomes = await askAll(addresses, signal, "first", async (streams, target, raceSignal) => {
     const { manifest } = await streams.ask(target, "run-manifest", { runId }, raceSignal);
     if (manifest === undefined) return { failure: notFound(runId, target) };
     return sha256Hex(manifest) === runId
@@ -35,28 +35,30 @@ export async function fetchRunManifest(
 
 /**
  * Hands a manifest to every rendezvous among `addresses`; resolves when at least one has stored it.
- * Throws NetworkError `address-invalid`, `bootstrap-unreachable` or `manifest-refused`.
+ * Throws NetworkError `address-invalid`, `bootstrap-unreachable`, `manifest-refused`, or `not-served` where
+ * only peers were reached, which keep no manifest but their own.
  */
 export async function storeRunManifest(
   manifest: Uint8Array,
   addresses: readonly string[],
   signal: AbortSignal,
 ): Promise<void> {
-  const outcomes = await askAll(addresses, signal, async (streams, target, raceSignal) => {
+  const outcomes = await askAll(addresses, signal, "every", async (streams, target, raceSignal) => {
     const { stored, reason } = await streams.ask(target, "store-manifest", { manifest }, raceSignal);
     return stored ? { value: true } : { failure: refused(target, reason) };
   });
   if (!outcomes.some((outcome) => "value" in outcome)) {
-    throw gravest(outcomes, ["manifest-refused"], addresses);
+    throw gravest(outcomes, ["manifest-refused", "not-served"], addresses);
   }
 }
 
 type Outcome<T> = { readonly value: T } | { readonly failure: NetworkError };
 
-/** Asks all at once; the first value ends the race. */
+/** Asks all at once. With `first` the first value ends the race, with `every` each is waited for. */
 async function askAll<T>(
   addresses: readonly string[],
   signal: AbortSignal,
+  wanted: "first" | "every",
   ask: (streams: Streams, target: DialTarget, raceSignal: AbortSignal) => Promise<Outcome<T>>,
 ): Promise<readonly Outcome<T>[]> {
   const targets = addresses.map(requireAddress);
@@ -75,7 +77,9 @@ async function askAll<T>(
       targets.map(async (target): Promise<Outcome<T>> => {
         try {
           const outcome = await ask(streams, target, raceSignal);
-          if ("value" in outcome) race.abort(new NetworkError("network-stopped", "Another peer was faster."));
+          if (wanted === "first" && "value" in outcome) {
+            race.abort(new NetworkError("network-stopped", "Another peer was faster."));
+          }
           return outcome;
         } catch (error) {
           signal.throwIfAborted();
