@@ -1,6 +1,6 @@
-// Do the closed bodies agree, and if not, whose counts? The rule: the plurality of those who can be compared at the
-// newest closed round that a majority has announced; a tie goes to the lower root. Everyone applies it to what they
-// see, so that two peers that see the same presences never swap bodies.
+// Do the closed bodies agree, and if not, whose counts? The rule: at the newest closed round where enough have spoken the
+// plurality counts, a tie goes to the lower root. Everyone applies it to what they see, so that two peers that see the
+// same presences never swap bodies.
 import { isVoting, type Member, type Members } from "./membership.ts";
 import { type RoundState, reachOf } from "./round-state.ts";
 import type { BodyRoot, PeerId } from "./types.ts";
@@ -22,23 +22,20 @@ export const votingMembers = (members: Members, nowMs: number): Member[] =>
 
 export function closedBodyVerdict(state: RoundState, nowMs: number): Verdict {
   const voters = votingMembers(state.members, nowMs);
-  const majority = Math.floor((voters.length + 1) / 2) + 1;
   const newestFirst = [...state.closedRoots].sort(([a], [b]) => b - a);
   for (const [closedRound, own] of newestFirst) {
     const ballots = voters.flatMap((voter) => {
       const root = voter.closedRoots.get(closedRound);
       return root === undefined ? [] : [{ root, peer: voter.presence.author }];
     });
-    if (ballots.length === 0 || ballots.length + 1 < majority) continue;
+    if (ballots.length === 0) continue;
     const votes = tally([own, ...ballots.map(({ root }) => root)]);
     const most = Math.max(...votes.values());
-    const leaders = [...votes].filter(([, count]) => count === most).map(([root]) => root);
-    // With voters still to come a tie is no reason to give up a body yet.
-    if (leaders.length > 1 && ballots.length < voters.length && leaders.includes(own)) {
-      return { outcome: "undecided" };
-    }
-    const winner = leaders.sort()[0]!;
+    const winner = [...votes.keys()].filter((root) => votes.get(root) === most).sort()[0]!;
     if (winner === own) return { outcome: "agreed", closedRound };
+    // No body is given up that those who have not spoken could still bring level.
+    const silent = voters.length - ballots.length;
+    if (votes.get(own)! + silent >= most && silent > 0) continue;
     const donors = ballots.filter(({ root }) => root === winner).map(({ peer }) => peer);
     return { outcome: "outvoted", closedRound, root: winner, donors };
   }

@@ -18,7 +18,7 @@ export type Members = ReadonlyMap<PeerId, Member>;
 /** Five presences may be lost in a row before a peer counts as gone. */
 export const ACTIVE_MS = 10_000;
 /** A vote looks back at most this many rounds. */
-export const KEPT_CLOSED_ROOTS = 8;
+export const KEPT_CLOSED_ROOTS = 4;
 /** Identities are free: beyond this many, unknown ones are not remembered while all known ones are active. */
 const MAX_MEMBERS = 10_000;
 /** First distrust; doubles each time up to 11 minutes. */
@@ -55,13 +55,19 @@ export function withPresence(members: Members, presence: Presence, nowMs: number
   });
 }
 
-/** Keeps the newest rounds. A body that went back to an earlier round forgets the later ones. */
+/**
+ * Keeps the newest rounds. A body that went back to an earlier round forgets the later ones; one that was exchanged
+ * forgets all that came before.
+ */
 export function withClosedRoot(
   roots: ReadonlyMap<number, BodyRoot> | undefined,
   round: number,
   root: BodyRoot,
 ): ReadonlyMap<number, BodyRoot> {
-  const kept = [...(roots ?? [])].filter(([known]) => known < round && known > round - KEPT_CLOSED_ROOTS);
+  const exchanged = roots?.has(round) === true && roots.get(round) !== root;
+  const kept = [...(exchanged ? [] : (roots ?? []))].filter(
+    ([known]) => known < round && known > round - KEPT_CLOSED_ROOTS,
+  );
   return new Map([...kept, [round, root]]);
 }
 

@@ -1,4 +1,5 @@
 // Adopting another peer's body: one donor after another until one gives a whole snapshot that fits what is known.
+import { closedBodyVerdict } from "../core/agreement.ts";
 import type { EffectOf } from "../core/round-events.ts";
 import type { PeerId, SignedUpdate } from "../core/types.ts";
 import { updateKey } from "../core/update-set.ts";
@@ -57,6 +58,11 @@ async function adoptFrom(
     const round = donorRound(context, donor, closedRound);
     await new Promise<void>((resolve, reject) => {
       context.bodyLane.enqueue(async () => {
+        const { sync } = context.state();
+        if (sync?.reason === "diverged" && !isOutvoted(context)) {
+          context.dispatch({ type: "sync-failed", donors: [], detail: "the others came round meanwhile" });
+          return resolve();
+        }
         let returned: number;
         try {
           returned = await ledger.adopt(manifest, body, round, theirs);
@@ -77,6 +83,9 @@ async function adoptFrom(
     idle.stop();
   }
 }
+
+const isOutvoted = ({ state, modules }: DriverContext): boolean =>
+  closedBodyVerdict(state(), modules.clock.nowMs()).outcome === "outvoted";
 
 /** The donor's log from `fromRound` on, which tells whose updates are in its body. */
 async function fetchLog(
