@@ -88,7 +88,8 @@ async function makeRun(
   address: string,
 ): Promise<string> {
   const child = start("init", [
-    ...["init", "--preset", "tiny", "--name", "demo", "--rounds", String(rounds)],
+    // Half of the preset's batch: more steps for the minutes that a person watches.
+    ...["init", "--preset", "tiny", "--name", "demo", "--rounds", String(rounds), "--batch-size", "8"],
     ...["--minimum-peers", String(corpora.length), "--quorum", "1"],
     ...["--bootstrap", address, "--output", join(directory, "demo.run.json"), "--json"],
   ]);
@@ -128,7 +129,8 @@ function peerArguments(
       String(options.rounds),
     ],
     // Three processes do not share a graphics card well, and the demo should run the same everywhere.
-    ...["--device", "cpu", "--threads", String(threads), "--events", "json", "--log-format", "json"],
+    ...["--device", "cpu", "--threads", String(threads), "--evaluation-tokens", "8192"],
+    ...["--events", "json", "--log-format", "json"],
   ];
 }
 

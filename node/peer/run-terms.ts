@@ -57,6 +57,7 @@ export async function obtainRunTerms(
   state: StateDirectory,
   signal: AbortSignal,
 ): Promise<RunTerms> {
+  await state.requireRun(runId);
   const manifest = await findManifest(runId, sources, state, signal);
   const { config, layout } = parseManifest(manifest, runId, sha256);
   if (!sameTensors(layout, bodyTensors(config.model))) throw new LayoutUnsupportedError(runId);
