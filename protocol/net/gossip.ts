@@ -3,7 +3,6 @@
 import type { GossipSub, GossipsubOpts, Message, PublishResult } from "@chainsafe/libp2p-gossipsub";
 import { gossipsub, StrictNoSign, TopicValidatorResult } from "@chainsafe/libp2p-gossipsub";
 import { createTopicScoreParams } from "@chainsafe/libp2p-gossipsub/score";
-import type { PeerId as Libp2pPeerId } from "@libp2p/interface";
 import type { Offence, PeerId, Presence, RunId, SignedUpdate } from "../core/types.ts";
 import type { Rate } from "../wire/messages.ts";
 import { MESSAGES } from "../wire/messages.ts";
@@ -146,10 +145,6 @@ export class Gossip {
     const pubsub = this.#pubsub as unknown as FloodablePublish;
     const { recipients } = await pubsub.publish(this.#topic, envelope, { floodPublish });
     return recipients.length;
-  }
-
-  subscribers(): readonly Libp2pPeerId[] {
-    return this.#pubsub.getSubscribers(this.#topic);
   }
 
   /** Cheap checks first; whatever is refused for its content is charged to the neighbour, who should have checked. */

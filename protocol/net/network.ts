@@ -355,11 +355,22 @@ class RunNetwork implements Network {
     return AbortSignal.any([signal, this.#streams.stopped]);
   }
 
+  /** Where we dialled a member is where it can be found again, also if it has told nobody its addresses yet. */
+  #rememberAddress(peer: PeerId): void {
+    const addresses = this.#parts.host
+      .getConnections(peerIdFromString(peer))
+      .filter(({ direction }) => direction === "outbound")
+      .map(({ remoteAddr }) => remoteAddr.toString());
+    this.#directory.mention({ peer, addresses });
+    this.#directory.confirm(peer);
+  }
+
   #setMember(peer: PeerId, isMember: boolean): void {
     if (this.#members.has(peer) === isMember) return;
     const { listener } = this.#attached;
     if (isMember) {
       this.#members.add(peer);
+      this.#rememberAddress(peer);
       this.#links.joined(peer);
       listener.onPeerConnected(peer);
     } else {
