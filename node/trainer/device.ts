@@ -3,9 +3,10 @@
 import { DeviceUnavailableError } from "#model/errors.ts";
 import { createTrainingModel, type TrainingModelOptions } from "#model/training-model.ts";
 import type { Batch, Device, TrainingModel } from "#model/types.ts";
+import { mayHaveGraphics } from "./graphics-hardware.ts";
 
 /** Tried in this order; a later one has to be faster to win. */
-const CANDIDATES: readonly Device[] = ["cpu", "cuda", "webgpu"];
+const candidates = (): readonly Device[] => (mayHaveGraphics() ? ["cpu", "cuda", "webgpu"] : ["cpu"]);
 
 interface Placed {
   readonly model: TrainingModel;
@@ -19,7 +20,7 @@ export async function createOnDevice(
 ): Promise<Placed> {
   if (device !== "auto") return { model: await createTrainingModel({ ...options, device }), device };
   let fastest: (Placed & { readonly passMs: number }) | undefined;
-  for (const candidate of CANDIDATES) {
+  for (const candidate of candidates()) {
     const model = await createIfThere(candidate, options);
     if (model === undefined) continue;
     const passMs = await timePass(model, options.batchSize);
