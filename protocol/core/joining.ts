@@ -1,7 +1,7 @@
 // Getting to where the others are: starting, syncing a body from a snapshot, warming up private embeddings, and
 // entering a round. Also how a peer that was outvoted or left behind comes back.
 import { campToJoin, distances, donorsOf, pluralityRoots, votingMembers } from "./agreement.ts";
-import { forgetClosed } from "./intake.ts";
+import { forgetClosed, onAnnounced } from "./intake.ts";
 import { active, distrust, isParticipating, type Member } from "./membership.ts";
 import type { EventOf } from "./round-events.ts";
 import { closedRoundAt, countedByRound, reachOf, type SyncReason } from "./round-state.ts";
@@ -104,6 +104,7 @@ export function onSynced(turn: Turn, event: EventOf<"synced">) {
     roundStartsMs: new Map([...state.roundStartsMs, [round, state.roundStartsMs.get(round) ?? nowMs]]),
   });
   forgetClosed(turn);
+  for (const update of event.announced) onAnnounced(turn, { type: "announced", from: donor, ...update });
   const said = { closedRound, root: roots.closedRoot, donor, returnedUpdates: returned };
   note(turn, reason === "diverged" ? { type: "healed", ...said } : { type: "synced", round, ...said });
   if (reason === "diverged" && round === state.round) return change(turn, { sync: undefined });

@@ -49,6 +49,8 @@ export type RoundEvent =
       readonly round: number;
       readonly roots: BodyRoots;
       readonly counted: readonly UpdateId[];
+      /** Updates of open rounds that the donor has named and that are not counted yet. */
+      readonly announced: readonly { readonly id: UpdateId; readonly payloadBytes: number }[];
       /** Own updates that the adopted body lacks and that went back into the residual. */
       readonly returned: number;
     }

@@ -32,6 +32,15 @@ export class UpdateExchange {
     if (!state().wanted.has(key)) this.#announced.delete(key);
   }
 
+  /** Announcements that an event is about to tell the round logic of, as it wants them. */
+  prepare(updates: readonly SignedUpdate[]) {
+    return updates.map((update) => {
+      const { round, author, payload, payloadBytes } = update.announcement;
+      this.#announced.set(updateKey(update.announcement), update);
+      return { id: { round, author, payload }, payloadBytes };
+    });
+  }
+
   /** Fetches a payload, checks it and counts it. */
   async fetch({ key, holders }: EffectOf<"fetch">): Promise<void> {
     const { modules, bodyLane, dispatch, signal } = this.#context;

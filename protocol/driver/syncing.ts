@@ -70,12 +70,19 @@ async function adoptFrom(
           return reject(error);
         }
         await context.save();
-        const counted = ledger.counted();
-        const adopted = { donor, closedRound, round, roots: ledger.roots(), counted, returned };
-        context.dispatch({ type: "synced", ...adopted });
-        for (const update of [...manifest.updates, ...theirs]) {
-          if (update.announcement.round >= closedRound) exchange.receive(update, donor);
-        }
+        const open = [...manifest.updates, ...theirs].filter(
+          ({ announcement }) => announcement.round >= closedRound,
+        );
+        context.dispatch({
+          type: "synced",
+          donor,
+          closedRound,
+          round,
+          roots: ledger.roots(),
+          counted: ledger.counted(),
+          announced: exchange.prepare(open),
+          returned,
+        });
         resolve();
       });
     });
