@@ -187,3 +187,69 @@ describe("a slow peer", () => {
     expectNothingLost(swarm, cleo, swarm.peer("ada"));
   });
 });
+
+describe("a peer whose disk is full", () => {
+  it("says goodbye and ends with the cause; the others go on", async () => {
+    const swarm = await swarmOf(NAMES);
+    await swarm.reach(2);
+    const cleo = swarm.peer("cleo");
+    cleo.disk.full = true;
+    expect(await swarm.clock.run(20_000, () => cleo.failure !== undefined)).toBe(true);
+    expect(cleo.failure).toMatchObject({ code: "ENOSPC" });
+    expect(await swarm.clock.run(20_000, () => swarm.peer("ada").round >= 6)).toBe(true);
+    expect(swarm.peer("ada").events).toContainEqual({
+      type: "peer-left",
+      peer: "cleo",
+      name: "cleo",
+      said: true,
+    });
+  });
+});
+
+describe("stopping", () => {
+  it("in the middle of a round and starting again loses nothing", async () => {
+    const swarm = new Swarm({ averaging: { minimumPeers: 3 } });
+    for (const name of NAMES) await swarm.add(name, { rounds: 9 });
+    await swarm.reach(3);
+    await swarm.clock.run(900);
+    const bea = swarm.peer("bea");
+    bea.driver.requestStop();
+    expect(await swarm.clock.run(2_000, () => bea.outcome !== undefined)).toBe(true);
+    bea.outcome = undefined;
+    await swarm.restart(bea);
+    await finish(swarm);
+    expectAgreement(swarm, 7);
+    expectNothingLost(swarm, bea, swarm.peer("ada"));
+  });
+
+  it("before the start makes start() and done reject", async () => {
+    const swarm = await swarmOf(["ada"]);
+    const driver = swarm.driverOf(swarm.peer("ada"));
+    driver.requestStop();
+    await expect(driver.start(new AbortController().signal)).rejects.toThrow("stopped before it started");
+    await expect(driver.done).rejects.toThrow("stopped before it started");
+  });
+});
+
+describe("the status", () => {
+  it("tells where the swarm stands, as plain JSON", async () => {
+    const swarm = await swarmOf(NAMES);
+    await swarm.reach(5);
+    await swarm.clock.run(1_000);
+    const status = swarm.peer("ada").driver.status();
+    expect(JSON.parse(JSON.stringify(status))).toEqual(status);
+    expect(status).toMatchObject({ peer: "ada", phase: "training", round: 5, closedRound: 4, steps: 4 });
+    expect(status.agreement).toEqual({ agree: 2, differ: 0, unknown: 0 });
+    expect(status.members.map(({ peer, lag, agrees }) => [peer, lag, agrees])).toEqual([
+      ["bea", 0, true],
+      ["cleo", 0, true],
+    ]);
+    expect(status.rounds.map(({ round, updates, computeMs }) => [round, updates, computeMs])).toEqual(
+      [0, 1, 2, 3, 4].map((round) => [round, 3, 2_000]),
+    );
+    expect(status.utilisation).toBeGreaterThan(0.8);
+    expect(status.utilisation).toBeLessThan(1);
+    expect(status.payloadRatio).toBeCloseTo((4 * swarm.layout.total) / status.rounds[0]!.payloadBytes!, 6);
+    expect(status.residualRatio).toBeLessThan(0.02);
+  });
+});

@@ -96,6 +96,7 @@ class RoundDriver implements Driver {
 
   async start(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
+    this.#ending.signal.throwIfAborted();
     const { clock, network, store } = this.#modules;
     const checkpoint = await store.load();
     const context = this.#context(this.#ledger(checkpoint));
@@ -133,7 +134,9 @@ class RoundDriver implements Driver {
 
   requestStop(): void {
     if (this.#running === undefined) {
-      this.#outcome.reject(new DOMException("The peer was stopped before it started.", "AbortError"));
+      const stopped = new DOMException("The peer was stopped before it started.", "AbortError");
+      this.#ending.abort(stopped);
+      this.#outcome.reject(stopped);
     } else {
       this.#dispatch({ type: "stop" });
     }

@@ -61,6 +61,7 @@ export interface ProtocolStatus {
   /** Updates counted in the current round, the own one included. */
   readonly updatesHeld: number;
   readonly agreement: Agreement;
+  /** By peer id. */
   readonly members: readonly MemberStatus[];
   /** Peers whose update of the current round is waited for. */
   readonly missing: readonly PeerId[];
@@ -142,7 +143,9 @@ export class StatusBook {
   }
 
   status(state: RoundState, name: string, nowMs: number): ProtocolStatus {
-    const members = active(state.members, nowMs).map((member) => memberStatus(member, state, nowMs));
+    const members = active(state.members, nowMs)
+      .map((member) => memberStatus(member, state, nowMs))
+      .sort((a, b) => (a.peer < b.peer ? -1 : 1));
     const wallMs = this.#firstRoundMs === undefined ? 0 : nowMs - this.#firstRoundMs;
     const last = this.#last;
     return {

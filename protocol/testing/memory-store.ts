@@ -5,9 +5,14 @@ import type { Power } from "./power.ts";
 
 export type StoreOperation = "save" | "putPayload" | "prunePayloads";
 
+export class DiskFullError extends Error {
+  readonly code = "ENOSPC";
+}
+
 export class MemoryDisk {
   checkpoint: ProtocolCheckpoint | undefined;
   readonly payloads = new Map<ContentId, { readonly round: number; readonly bytes: Uint8Array }>();
+  full = false;
   /** Every payload ever written, for tests that add up what was sent. */
   readonly archive = new Map<ContentId, Uint8Array>();
   /** Called after each write is durable: a test cuts the power here. */
@@ -16,6 +21,7 @@ export class MemoryDisk {
 
 export function memoryStore(disk: MemoryDisk, power: Power): StorePort {
   const write = (operation: StoreOperation, change: () => void): Promise<void> => {
+    if (power.on && disk.full) return Promise.reject(new DiskFullError());
     if (power.on) {
       change();
       disk.onWritten(operation);

@@ -181,11 +181,12 @@ export class Swarm {
     return bytes;
   }
 
-  async #boot(peer: SwarmPeer): Promise<void> {
+  /** A driver on the peer's disk and power, not started. */
+  driverOf(peer: SwarmPeer): Driver {
     const { power, id } = peer;
     const clock = power.clock(this.clock);
     const { rounds } = peer.options;
-    peer.driver = createDriver(
+    return createDriver(
       {
         runId: RUN_ID,
         config: this.config,
@@ -203,6 +204,11 @@ export class Swarm {
         observer: { onEvent: (event) => this.#observe(peer, event) },
       },
     );
+  }
+
+  async #boot(peer: SwarmPeer): Promise<void> {
+    const { id } = peer;
+    peer.driver = this.driverOf(peer);
     const { driver } = peer;
     driver.done.then(
       (outcome) => {
