@@ -23,6 +23,19 @@ describe("a swarm", () => {
     expect(updates).toEqual([3, 3, 3, 3, 3]);
   });
 
+  it("of sixteen holds one body and counts every update", async () => {
+    const names = Array.from({ length: 16 }, (_, index) => `peer-${index}`);
+    const swarm = await swarmOf(names);
+    expect(await swarm.reach(4)).toBe(true);
+    expectAgreement(swarm, 3);
+    expect(
+      swarm
+        .peer("peer-0")
+        .driver.status()
+        .rounds.map(({ updates }) => updates),
+    ).toEqual([16, 16, 16, 16]);
+  });
+
   it("waits with round 0 for the run's minimum of peers", async () => {
     const swarm = new Swarm({ averaging: { minimumPeers: 2 } });
     const ada = await swarm.add("ada");
