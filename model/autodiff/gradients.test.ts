@@ -6,7 +6,7 @@ import { countOps } from "../graph/print.ts";
 import { validateGraph } from "../graph/validate.ts";
 import { interpret } from "../runtime/interpreter.ts";
 import { allOpSamples, normal, type OpSample, opSamples } from "../testing/op-samples.ts";
-import { gradients } from "./gradients.ts";
+import { backpropagate, gradients } from "./gradients.ts";
 import { isDifferentiable } from "./rules.ts";
 
 /** Central differences in float64: truncation ~STEP^2 and rounding ~1e-16 / STEP both stay well below the tolerance. */
@@ -33,6 +33,11 @@ function differentiableOutputs(op: Op, outputs: readonly Value[]): readonly Valu
   return op === "split" ? outputs : outputs.slice(0, 1);
 }
 
+/** `after` only waits for its other inputs. */
+function differentiableInputs(op: Op, inputs: readonly Value[]): readonly Value[] {
+  return op === "after" ? inputs.slice(0, 1) : inputs.filter((value) => value.type === "float");
+}
+
 function declare(b: GraphBuilder, sample: OpSample): Value[] {
   return sample.inputs.map(({ type, shape }, index) => b.input(`x${index}`, shape, type));
 }
@@ -44,7 +49,7 @@ describe("gradients", () => {
       const b = new GraphBuilder();
       const inputs = declare(b, sample);
       const loss = project(b, differentiableOutputs(op, b.apply(op, inputs, sample.attributes)));
-      const floats = inputs.filter((value) => value.type === "float");
+      const floats = differentiableInputs(op, inputs);
       const named = gradients(b, loss, floats).map((value, index) => [floats[index]!.name, value] as const);
       const graph = b.build({
         loss,
@@ -142,6 +147,90 @@ describe("gradients", () => {
     const other = b.input("other", [3]);
     const [dOther] = gradients(b, b.sumSquares(x), [other]);
     expect([...interpret(b.build({ dOther: dOther! }), {}).dOther!]).toEqual([0, 0, 0]);
+  });
+
+  describe("through segments", () => {
+    /** Three layers x -> x + gelu(x @ w^T), each a segment, and the loss behind them. */
+    function build(recompute: boolean) {
+      const b = new GraphBuilder();
+      const ws = [0, 1, 2].map((at) => b.input(`w${at}`, [3, 3]));
+      let x = b.input("x", [2, 3]);
+      for (const w of ws) {
+        const entering = x;
+        x = b.segment(() => b.add(entering, b.gelu(b.matMul(entering, w, { transposeB: true }))));
+      }
+      const loss = project(b, [x]);
+      const found = gradients(b, loss, ws, { recompute });
+      return b.build({ loss, ...Object.fromEntries(found.map((value, at) => [`dw${at}`, value])) });
+    }
+    const feeds = Object.fromEntries([
+      ["x", normal("segments x", [2, 3]).data],
+      ...[0, 1, 2].map((at) => [`w${at}`, normal(`segments w${at}`, [3, 3]).data] as const),
+    ]);
+
+    it("are the same bits whether the segments' values are kept or computed again", () => {
+      validateGraph(build(true));
+      expect(interpret(build(true), feeds)).toEqual(interpret(build(false), feeds));
+    });
+
+    it("are those of finite differences", () => {
+      const graph = build(true);
+      const analytic = interpret(graph, feeds);
+      const lossAt = (name: string, at: number, shift: number) => {
+        const shifted = Float64Array.from(feeds[name]!);
+        shifted[at]! += shift;
+        return interpret(graph, { ...feeds, [name]: shifted }).loss![0]!;
+      };
+      for (const at of [0, 1, 2]) {
+        analytic[`dw${at}`]!.forEach((value, element) => {
+          const numeric = (lossAt(`w${at}`, element, STEP) - lossAt(`w${at}`, element, -STEP)) / (2 * STEP);
+          expect(Math.abs(value - numeric)).toBeLessThan(TOLERANCE * Math.max(0.1, Math.abs(numeric)));
+        });
+      }
+    });
+
+    it("read nothing from within a segment but from its repetition", () => {
+      const graph = build(true);
+      const isAgain = (name: string) => name.startsWith("again/");
+      // Forward: one product and one gelu a segment; again: the product alone, whose gelu nothing asks for.
+      const made = graph.nodes.flatMap(({ op, outputs }) => outputs.map(({ name }) => ({ op, name })));
+      expect(made.filter(({ op, name }) => op === "matMul" && isAgain(name)).length).toBe(3);
+      expect(made.filter(({ op, name }) => op === "gelu" && isAgain(name)).length).toBe(0);
+      const inner = new Set(
+        graph.nodes.slice(0, 9).flatMap(({ op, outputs }) => (op === "add" ? [] : outputs)),
+      );
+      const readers = graph.nodes.slice(9).filter(({ inputs }) => inputs.some((value) => inner.has(value)));
+      expect(readers).toEqual([]);
+    });
+
+    it("of a segment's weights come before what flows on from it", () => {
+      const { nodes } = build(false);
+      const waiting = nodes.filter(({ op, inputs }) => op === "after" && inputs[0]!.shape.length === 2);
+      // The first segment's input is no weight's offspring: nothing flows on from there.
+      expect(waiting.map(({ inputs }) => inputs[1]!.shape)).toEqual([
+        [3, 3],
+        [3, 3],
+      ]);
+    });
+  });
+
+  it("start from gradients that are known, and stop at values that are asked for", () => {
+    const b = new GraphBuilder();
+    const x = b.input("x", []);
+    const y = b.mul(x, x);
+    const z = b.exp(y);
+    // dz is 2: dy = 2 exp(y), on top of the 5 that is there; x counts as independent of y.
+    const [dy, dx] = backpropagate(
+      b,
+      new Map([
+        [z, b.scalar(2)],
+        [y, b.scalar(5)],
+      ]),
+      [y, x],
+    );
+    const result = interpret(b.build({ dy: dy!, dx: dx! }), { x: [0.7] });
+    expect(result.dy![0]).toBeCloseTo(5 + 2 * Math.exp(0.49), 12);
+    expect(result.dx![0]).toBe(0);
   });
 
   it("refuse a loss that is not a scalar", () => {

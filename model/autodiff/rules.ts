@@ -86,7 +86,7 @@ const rules: { readonly [O in Op]: GradientRule<O> | Forbidden } = {
   sqrt: unary((b, dy, _, y) => b.div(b.mul(dy, b.scalar(0.5)), y)),
   // d erf(x) / dx = 2/sqrt(pi) * exp(-x^2)
   erf: unary((b, dy, x) => b.mul(dy, b.mul(b.exp(b.neg(b.mul(x, x))), b.scalar(2 / Math.sqrt(Math.PI))))),
-  gelu: unary((b, dy, x) => b.mul(dy, geluDerivative(b, x))),
+  gelu: unary((b, dy, x) => b.mul(dy, geluDerivative(b, x, dy))),
 
   // y = alpha * A @ B with A = op(a), B = op(b): dA = alpha * dy @ B^T, dB = alpha * A^T @ dy, and a = A^T if transposed.
   matMul({ b, node, dy, needs }) {
@@ -124,6 +124,8 @@ const rules: { readonly [O in Op]: GradientRule<O> | Forbidden } = {
     return [b.broadcast(b.reshape(dy, kept), x.shape)];
   },
   sumSquares: unary((b, dy, x) => b.mul(x, b.mul(dy, b.scalar(2)))),
+
+  after: ({ dy, node }) => node.inputs.map((_, index) => (index === 0 ? dy : undefined)),
 
   // dx = y * (dy - sum_j dy_j y_j)
   softmax: unary((b, dy, _, y) => b.mul(y, b.sub(dy, b.reduceSum(b.mul(dy, y), [y.shape.length - 1], true)))),
@@ -171,10 +173,11 @@ const rules: { readonly [O in Op]: GradientRule<O> | Forbidden } = {
 
 /**
  * Phi(x) + x * phi(x), in as few passes over x as it takes: with a = x / sqrt(2) it is
- * (1 + erf(a) + a * exp(ln(2/sqrt(pi)) - a^2)) / 2.
+ * (1 + erf(a) + a * exp(ln(2/sqrt(pi)) - a^2)) / 2. It needs x alone, and without the word that it comes after dy
+ * onnxruntime computes it on the way forward and keeps it until the way back.
  */
-function geluDerivative(b: GraphBuilder, x: Value): Value {
-  const a = b.mul(x, b.scalar(Math.SQRT1_2));
+function geluDerivative(b: GraphBuilder, x: Value, dy: Value): Value {
+  const a = b.mul(x, b.after(b.scalar(Math.SQRT1_2), [dy]));
   const density = b.exp(b.sub(b.scalar(Math.log(2 / Math.sqrt(Math.PI))), b.mul(a, a)));
   const twice = b.add(b.add(b.erf(a), b.mul(a, density)), b.scalar(1));
   return b.mul(twice, b.scalar(0.5));

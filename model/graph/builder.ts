@@ -22,6 +22,12 @@ export interface MatMulOptions {
   readonly alpha?: number;
 }
 
+/** Consecutive nodes, `nodes.slice(start, end)`, whose values hardly anything outside needs: a block of a model. */
+export interface Segment {
+  readonly start: number;
+  readonly end: number;
+}
+
 export class GraphBuilder {
   readonly #inputs: Value[] = [];
   readonly #inputNames = new Set<string>();
@@ -29,11 +35,25 @@ export class GraphBuilder {
   readonly #scalars = new Map<number, Value>();
   readonly #nodes: AnyNode[] = [];
   readonly #scopes: string[] = [];
+  readonly #segments: Segment[] = [];
   #nextId = 0;
 
   /** Nodes so far, in order: what reverse-mode differentiation walks. */
   get nodes(): readonly AnyNode[] {
     return this.#nodes;
+  }
+
+  /** Those that `segment` marked, in order. */
+  get segments(): readonly Segment[] {
+    return this.#segments;
+  }
+
+  /** Marks what `build` makes as one segment; segments do not nest. Differentiation goes through them one by one. */
+  segment<T>(build: () => T): T {
+    const start = this.#nodes.length;
+    const result = build();
+    this.#segments.push({ start, end: this.#nodes.length });
+    return result;
   }
 
   /** Everything `build` makes is named under `name/`. */
@@ -109,12 +129,19 @@ export class GraphBuilder {
     return sameShape(x.shape, shape) ? x : this.#apply1("broadcast", [x], { shape });
   }
 
+  /** Returns `x` itself where there is but one part. */
   split(x: Value, axis: number, sizes: readonly number[]): readonly Value[] {
-    return this.apply("split", [x], { axis, sizes });
+    return sizes.length === 1 && sizes[0] === x.shape[axis] ? [x] : this.apply("split", [x], { axis, sizes });
   }
 
+  /** Returns `x` itself where it has to wait for nothing. */
+  after(x: Value, others: readonly Value[]): Value {
+    return others.length === 0 ? x : this.#apply1("after", [x, ...others], {});
+  }
+
+  /** Returns the one input itself where there is but one. */
   concat(inputs: readonly Value[], axis: number): Value {
-    return this.#apply1("concat", inputs, { axis });
+    return inputs.length === 1 ? inputs[0]! : this.#apply1("concat", inputs, { axis });
   }
 
   reduceSum(x: Value, axes: readonly number[], keepDims = false): Value {

@@ -52,6 +52,9 @@ describe("the graph builder", () => {
     expect(b.reshape(x, [2, 3])).toBe(x);
     expect(b.broadcast(x, [2, 3])).toBe(x);
     expect(b.reduceSum(x, [])).toBe(x);
+    expect(b.split(x, 0, [2])).toEqual([x]);
+    expect(b.concat([x], 1)).toBe(x);
+    expect(b.after(x, [])).toBe(x);
   });
 
   it("refuses two inputs of one name", () => {
@@ -60,14 +63,27 @@ describe("the graph builder", () => {
     expect(() => b.input("x", [2])).toThrow(GraphError);
   });
 
-  it.each(allOpSamples)("refuses $title with an input of another type, or none", ({ op, sample }) => {
+  // Only `split` cuts ids as it cuts numbers.
+  it.each(allOpSamples.filter(({ op }) => op !== "split"))(
+    "refuses $title with an input of another type, or none",
+    ({ op, sample }) => {
+      const b = new GraphBuilder();
+      const inputs = sample.inputs.map(({ type, shape }, index) => b.input(`x${index}`, shape, type));
+      const turned = inputs.map((value, index) =>
+        index === 0 ? b.input("turned", value.shape, value.type === "float" ? "int32" : "float") : value,
+      );
+      expect(() => b.apply(op, turned, sample.attributes)).toThrow(GraphError);
+      expect(() => b.apply(op, [], sample.attributes)).toThrow(GraphError);
+    },
+  );
+
+  it("splits ids into ids", () => {
     const b = new GraphBuilder();
-    const inputs = sample.inputs.map(({ type, shape }, index) => b.input(`x${index}`, shape, type));
-    const turned = inputs.map((value, index) =>
-      index === 0 ? b.input("turned", value.shape, value.type === "float" ? "int32" : "float") : value,
-    );
-    expect(() => b.apply(op, turned, sample.attributes)).toThrow(GraphError);
-    expect(() => b.apply(op, [], sample.attributes)).toThrow(GraphError);
+    const parts = b.split(b.input("ids", [5], "int32"), 0, [2, 3]);
+    expect(parts.map(({ type, shape }) => ({ type, shape }))).toEqual([
+      { type: "int32", shape: [2] },
+      { type: "int32", shape: [3] },
+    ]);
   });
 
   const misfits: [string, (b: GraphBuilder, of: (...shape: number[]) => Value) => unknown][] = [
@@ -78,6 +94,7 @@ describe("the graph builder", () => {
     ["a reshape to another size", (b, of) => b.reshape(of(2, 3), [7])],
     ["an axis twice in a permutation", (b, of) => b.transpose(of(2, 3), [0, 0])],
     ["a broadcast that would shrink", (b, of) => b.broadcast(of(2, 3), [1, 3])],
+    ["a value that waits for nothing", (b, of) => b.apply("after", [of(2)], {})],
     ["parts that do not add up", (b, of) => b.split(of(2, 6), 1, [2, 3])],
     ["a concat of different sizes", (b, of) => b.concat([of(2, 3), of(4, 5)], 0)],
     ["an axis beyond the rank", (b, of) => b.reduceSum(of(2, 3), [2])],

@@ -39,12 +39,17 @@ export interface OpAttributes {
   readonly transpose: { readonly permutation: readonly number[] };
   /** Repeats along missing and size-1 axes up to `shape`. */
   readonly broadcast: { readonly shape: Shape };
-  /** Consecutive parts of these sizes along an axis: one output per part. */
+  /** Consecutive parts of these sizes along an axis: one output per part. Takes ids as well. */
   readonly split: { readonly axis: number; readonly sizes: readonly number[] };
   readonly concat: { readonly axis: number };
   readonly reduceSum: { readonly axes: readonly number[]; readonly keepDims: boolean };
   /** Sum of squares of all elements: a scalar. */
   readonly sumSquares: None;
+  /**
+   * (x, ...others) -> x, computed when the others are there. A runtime orders nodes by their inputs alone, and left to
+   * itself keeps values alive that an order with more sense would have freed. Not finite where the others are not.
+   */
+  readonly after: None;
   /** Over the last axis. */
   readonly softmax: None;
   /** (x[..., d], weight[d]) -> (normalised x * weight, mean[..., 1], 1/sqrt(variance + epsilon)[..., 1]). */

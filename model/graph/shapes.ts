@@ -129,11 +129,12 @@ const shapeRules: { readonly [O in Op]: ShapeRule<O> } = {
   },
 
   split(inputs, { axis, sizes }) {
-    const [from] = checkTypes(inputs, "float") as [Shape];
+    const type = inputs[0]?.type ?? "float";
+    const [from] = checkTypes(inputs, type) as [Shape];
     must(validAxis(axis, from), "axis out of range");
     const total = sizes.reduce((sum, size) => sum + size, 0);
     must(sizes.every((size) => size > 0) && total === from[axis], "the parts do not add up to the axis");
-    return sizes.map((size) => float(from.with(axis, size)));
+    return sizes.map((size) => ({ type, shape: from.with(axis, size) }));
   },
 
   concat(inputs, { axis }) {
@@ -166,6 +167,12 @@ const shapeRules: { readonly [O in Op]: ShapeRule<O> } = {
   sumSquares(inputs) {
     checkTypes(inputs, "float");
     return [float([])];
+  },
+
+  after(inputs) {
+    must(inputs.length > 1, "takes a value and at least one that comes before it");
+    const [shape] = checkTypes(inputs, ...inputs.map((): DataType => "float")) as [Shape];
+    return [float(shape)];
   },
 
   softmax(inputs) {

@@ -9,7 +9,7 @@ import { attentionBias } from "./alibi.ts";
 /** The weights of a model by their names. */
 export type Weights = ReadonlyMap<string, Value>;
 
-/** ids[N] -> hidden[N, d], after the last LayerNorm. The logits are hidden @ wte^T. */
+/** ids[N] -> hidden[N, d], after the last LayerNorm. The logits are hidden @ wte^T. Each block is a segment of the graph. */
 export function mptHidden(
   b: GraphBuilder,
   config: ModelConfig,
@@ -24,22 +24,24 @@ export function mptHidden(
   let x = b.scope("wte", () => b.gather(weight(EMBEDDING_NAME), ids));
   for (let block = 0; block < config.blocks; block++) {
     const names = blockTensorNames(block);
-    b.scope(`blocks.${block}`, () => {
-      const attended = b.scope("attn", () =>
-        attention(b, config, batchSize, {
-          x: norm(x, names.norm1),
-          queryKeyValue: weight(names.queryKeyValue),
-          outProjection: weight(names.outProjection),
-          bias,
-        }),
-      );
-      x = b.add(x, attended);
-      const transformed = b.scope("ffn", () => {
-        const up = b.matMul(norm(x, names.norm2), weight(names.upProjection), { transposeB: true });
-        return b.matMul(b.gelu(up), weight(names.downProjection), { transposeB: true });
-      });
-      x = b.add(x, transformed);
-    });
+    x = b.segment(() =>
+      b.scope(`blocks.${block}`, () => {
+        const attended = b.scope("attn", () =>
+          attention(b, config, batchSize, {
+            x: norm(x, names.norm1),
+            queryKeyValue: weight(names.queryKeyValue),
+            outProjection: weight(names.outProjection),
+            bias,
+          }),
+        );
+        const middle = b.add(x, attended);
+        const transformed = b.scope("ffn", () => {
+          const up = b.matMul(norm(middle, names.norm2), weight(names.upProjection), { transposeB: true });
+          return b.matMul(b.gelu(up), weight(names.downProjection), { transposeB: true });
+        });
+        return b.add(middle, transformed);
+      }),
+    );
   }
   return b.scope("norm_f", () => norm(x, FINAL_NORM_NAME));
 }

@@ -30,8 +30,19 @@ const MICROSOFT_OPSET = 1n;
 export function emitOnnx(graph: Graph): Uint8Array {
   validateGraph(graph);
   const onnx = create(GraphProtoSchema, { name: "glossa" });
-  const int64Names = new Map<string, string>();
+  const literalNames = new Set<string>();
   let intermediates = 0;
+
+  const literal = (
+    name: string,
+    type: TensorProto_DataType,
+    shape: Shape,
+    data: Float32Array | BigInt64Array,
+  ): string => {
+    if (!literalNames.has(name)) onnx.initializer.push(emitTensor(name, type, shape, bytesOf(data)));
+    literalNames.add(name);
+    return name;
+  };
 
   const writer: OnnxWriter = {
     node(type, inputs, outputs, { attributes = {}, domain = "" } = {}) {
@@ -52,15 +63,11 @@ export function emitOnnx(graph: Graph): Uint8Array {
       return output;
     },
     int64(values) {
-      const key = values.join(",");
-      let name = int64Names.get(key);
-      if (name === undefined) {
-        name = `int64:${key}`;
-        int64Names.set(key, name);
-        const data = bytesOf(BigInt64Array.from(values, BigInt));
-        onnx.initializer.push(emitTensor(name, TensorProto_DataType.INT64, [values.length], data));
-      }
-      return name;
+      const data = BigInt64Array.from(values, BigInt);
+      return literal(`int64:${values.join(",")}`, TensorProto_DataType.INT64, [values.length], data);
+    },
+    float32(value) {
+      return literal(`float32:${value}`, TensorProto_DataType.FLOAT, [], Float32Array.of(value));
     },
   };
 

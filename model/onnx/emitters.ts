@@ -75,6 +75,20 @@ const emitters: { readonly [O in Op]: Emitter<O> } = {
   sumSquares({ writer, inputNames, outputNames }) {
     writer.node("ReduceSumSquare", inputNames, outputNames, { attributes: { keepdims: { int: 0 } } });
   },
+  // x - 0 * |sum of a first element of each other|: x to the last bit (-0 - 0 is -0), and nothing an optimiser may drop.
+  after({ writer, inputs, inputNames, outputNames }) {
+    const [x, ...others] = inputNames as [string, ...string[]];
+    const corners = others.map((name, at) => {
+      const axes = inputs[at + 1]!.shape.map((_, axis) => axis);
+      if (axes.length === 0) return name;
+      const [from, to] = [axes.map(() => 0), axes.map(() => 1)];
+      return writer.intermediate("Slice", [name, ...[from, to, axes].map((list) => writer.int64(list))]);
+    });
+    const sum = corners.reduce((a, b) => writer.intermediate("Add", [a, b]));
+    const first = writer.intermediate("Reshape", [sum, writer.int64([])]);
+    const magnitude = writer.intermediate("Abs", [first]);
+    writer.node("Sub", [x, writer.intermediate("Mul", [magnitude, writer.float32(0)])], outputNames);
+  },
   softmax({ writer, inputNames, outputNames }) {
     writer.node("Softmax", inputNames, outputNames, { attributes: { axis: { int: -1 } } });
   },

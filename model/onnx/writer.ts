@@ -23,4 +23,6 @@ export interface OnnxWriter {
   intermediate(type: string, inputs: readonly string[], options?: OnnxNodeOptions): string;
   /** Name of an int64 vector; equal ones are shared. */
   int64(values: readonly number[]): string;
+  /** Name of a float32 scalar; equal ones are shared. */
+  float32(value: number): string;
 }

@@ -143,6 +143,8 @@ const kernels: { readonly [O in Op]: Kernel<O> } = {
     Float64Array.of(Float64Array.from(inputs[0]!.data).reduce((sum, x) => sum + x * x, 0)),
   ],
 
+  after: ({ inputs }) => [Float64Array.from(inputs[0]!.data)],
+
   softmax({ inputs }) {
     const [x] = inputs as [ReferenceTensor];
     return [Float64Array.from(rowsOf(x).flatMap((row) => softmaxOf(row).probabilities))];

@@ -129,6 +129,14 @@ export const opSamples: { readonly [O in Op]: readonly OpSample<O>[] } = {
     { id: "all", inputs: [normal("sum2", [3, 4])], attributes: { axes: [0, 1], keepDims: false } },
   ],
   sumSquares: [{ id: "matrix", inputs: [normal("squares", [3, 5], 1.4, 0.3)], attributes: {} }],
+  after: [
+    {
+      id: "others of any rank",
+      inputs: [normal("after", [2, 5]), normal("before", [3, 2]), normal("scalar", [])],
+      attributes: {},
+    },
+    { id: "a scalar", inputs: [normal("after scalar", []), normal("before scalar", [4])], attributes: {} },
+  ],
   softmax: [{ id: "rows", inputs: [normal("softmax", [2, 3, 7], 1.5)], attributes: {} }],
   layerNorm: [
     {

@@ -1,0 +1,95 @@
+// The tied head with its cross-entropy, chunk by chunk over tokens: logits of all tokens never exist at once. A chunk's
+// gradients are computed right after its loss, so that its probabilities are gone before the next chunk's are made.
+import { backpropagate } from "../autodiff/gradients.ts";
+import type { GraphBuilder } from "../graph/builder.ts";
+import type { Value } from "../graph/ops.ts";
+
+/**
+ * Bound on a chunk's logits. Twice this is alive (logits, then probabilities beside them). Up to here a chunk is as fast
+ * as all at once; a quarter of the embedding's own size is allowed where that is more, because each chunk passes over the
+ * embedding's whole gradient.
+ */
+export const CHUNK_LOGITS_BYTES = 64 * 2 ** 20;
+const EMBEDDING_SHARE = 1 / 4;
+
+export interface HeadInputs {
+  /** [n, d] */
+  readonly hidden: Value;
+  /** [v, d] */
+  readonly head: Value;
+  /** int32[n] */
+  readonly targets: Value;
+  /** A bound of one's own on a chunk's logits. */
+  readonly chunkLogitsBytes?: number | undefined;
+}
+
+/** Tokens of each chunk: as few chunks as the bound allows, sizes that differ by at most one. */
+export function chunkSizes(
+  tokens: number,
+  vocabularySize: number,
+  width: number,
+  chunkLogitsBytes = Math.max(CHUNK_LOGITS_BYTES, EMBEDDING_SHARE * 4 * vocabularySize * width),
+): number[] {
+  const most = Math.max(1, Math.floor(chunkLogitsBytes / (4 * vocabularySize)));
+  const chunks = Math.ceil(tokens / most);
+  return Array.from(
+    { length: chunks },
+    (_, chunk) => Math.floor(((chunk + 1) * tokens) / chunks) - Math.floor((chunk * tokens) / chunks),
+  );
+}
+
+/** Cross-entropy summed over all tokens, in nats: a scalar. */
+export function headNats(b: GraphBuilder, inputs: HeadInputs): Value {
+  let nats: Value | undefined;
+  for (const chunk of chunksOf(b, inputs)) {
+    const hidden = b.after(chunk.hidden, nats === undefined ? [] : [nats]);
+    const sum = b.reduceSum(b.linearCrossEntropy(hidden, inputs.head, chunk.targets).nats, [0]);
+    nats = nats === undefined ? sum : b.add(nats, sum);
+  }
+  return nats!;
+}
+
+export interface HeadGradients {
+  readonly nats: Value;
+  /** [n, d] */
+  readonly dHidden: Value;
+  /** [v, d]; undefined where the head is not trained. */
+  readonly dHead: Value | undefined;
+}
+
+export interface HeadTraining {
+  /** Gradient of the loss with respect to the summed nats: a scalar. */
+  readonly dNats: Value;
+  readonly trainsHead: boolean;
+  /** Part of the head's gradient that is there already. */
+  readonly dHead: Value | undefined;
+}
+
+/** As headNats, with the gradients of dNats * nats with respect to the hidden states and the head. */
+export function headGradients(b: GraphBuilder, inputs: HeadInputs, training: HeadTraining): HeadGradients {
+  const { head } = inputs;
+  let { dHead } = training;
+  let nats: Value | undefined;
+  const dHiddens: Value[] = [];
+  for (const chunk of chunksOf(b, inputs)) {
+    const last = dHiddens.at(-1);
+    const hidden = b.after(chunk.hidden, last === undefined ? [] : [last, ...(dHead ? [dHead] : [])]);
+    const sum = b.reduceSum(b.linearCrossEntropy(hidden, head, chunk.targets).nats, [0]);
+    nats = nats === undefined ? sum : b.add(nats, sum);
+    const known = new Map([[sum, training.dNats]]);
+    if (dHead !== undefined) known.set(head, dHead);
+    const wanted = training.trainsHead ? [hidden, head] : [hidden];
+    const [dHidden, dHeadNow] = b.scope("backward", () => backpropagate(b, known, wanted));
+    dHiddens.push(dHidden!);
+    dHead = dHeadNow ?? dHead;
+  }
+  const dHidden = b.after(b.concat(dHiddens, 0), dHead === undefined ? [] : [dHead]);
+  return { nats: nats!, dHidden, dHead };
+}
+
+function chunksOf(b: GraphBuilder, { hidden, head, targets, chunkLogitsBytes }: HeadInputs) {
+  const [tokens, width] = hidden.shape as [number, number];
+  const sizes = chunkSizes(tokens, head.shape[0]!, width, chunkLogitsBytes);
+  const ids = b.split(targets, 0, sizes);
+  return b.split(hidden, 0, sizes).map((rows, chunk) => ({ hidden: rows, targets: ids[chunk]! }));
+}
