@@ -157,7 +157,11 @@ describe.each(cases)("against PyTorch's $name", ({ name }) => {
     });
   });
 
-  describe("in float32, as a TrainingModel on the CPU", () => {
+  describe.each([
+    { how: "at once", changes: {} },
+    { how: "in micro-batches of one sequence", changes: { microBatchSize: 1 } },
+    { how: "with each block computed again", changes: { recompute: true } },
+  ])("in float32, as a TrainingModel on the CPU, $how", ({ changes }) => {
     let model: TrainingModel;
     let untrained: { nats: number; tokens: number };
     const results: StepResult[] = [];
@@ -170,6 +174,7 @@ describe.each(cases)("against PyTorch's $name", ({ name }) => {
         batchSize,
         device: "cpu",
         threads: 1,
+        ...changes,
         body: Float32Array.from(bodyTensors(config).flatMap((spec) => [...floats(spec.name)])),
         embedding: Float32Array.from(floats(EMBEDDING_NAME)),
       });

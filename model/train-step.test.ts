@@ -11,7 +11,14 @@ import { interpret } from "./runtime/interpreter.ts";
 import { hostData } from "./runtime/session.ts";
 import { normal } from "./testing/op-samples.ts";
 import { runOnCpu } from "./testing/run-on-cpu.ts";
-import { buildEvaluation, buildTrainStep, stepInputs, stepOutputs } from "./train-step.ts";
+import {
+  buildEvaluation,
+  buildGradientStep,
+  buildTrainStep,
+  buildUpdateStep,
+  stepInputs,
+  stepOutputs,
+} from "./train-step.ts";
 import type { ModelConfig, OptimizerConfig } from "./types.ts";
 
 /** Three heads: ALiBi's slopes for a number that is not a power of two. Every size is a different number. */
@@ -134,6 +141,56 @@ describe("the training step", () => {
     expect(next.length).toBe(3);
     // The embedding's gradient passes through the body, but no body weight gets one of its own.
     expect(countOps(frozen).get("matMul")).toBe(config.blocks * (4 * 2 + 2 * 3) + 2);
+  });
+
+  it("in two micro-batches is the same step: gradients are summed, clipping sees their sum", () => {
+    const groups = ["body", "embedding"] as const;
+    const part = buildGradientStep(config, batchSize, 1, groups);
+    const update = buildUpdateStep(config, optimizer, groups);
+    for (const built of [part, update]) validateGraph(built);
+    const feeds = feedsFor(graph);
+    let sums = Object.fromEntries(
+      weightSpecs.map(({ name, shape }) => [
+        stepInputs.gradient(name),
+        new Float64Array(elementCount(shape)),
+      ]),
+    );
+    let nats = 0;
+    for (const start of [0, 5]) {
+      const ids = (name: string) => (feeds[name] as Int32Array).subarray(start, start + 5);
+      const outputs = interpret(part, { ...feeds, ...sums, inputs: ids("inputs"), targets: ids("targets") });
+      nats += outputs[stepOutputs.nats]![0]!;
+      sums = Object.fromEntries(
+        Object.keys(sums).map((name) => [name, outputs[stepOutputs.next(name)] as Float64Array<ArrayBuffer>]),
+      );
+    }
+    const expected = interpret(graph, feeds);
+    expect(nats / tokens).toBeCloseTo(expected.loss![0]!, 12);
+    const actual = interpret(update, { ...feeds, ...sums });
+    expect(Object.keys(actual).sort()).toEqual(
+      Object.keys(expected)
+        .filter((name) => name !== "loss")
+        .sort(),
+    );
+    for (const [name, values] of Object.entries(actual)) {
+      values.forEach((value, at) => {
+        expect(Math.abs(value - expected[name]![at]!), `${name}[${at}]`).toBeLessThan(1e-12);
+      });
+    }
+  });
+
+  it("is the same in chunks of the head and with values that are computed again", () => {
+    const groups = ["body", "embedding"] as const;
+    const options = { recompute: true, chunkLogitsBytes: 3 * 4 * config.vocabularySize };
+    const other = buildTrainStep(config, optimizer, batchSize, groups, options);
+    expect(countOps(other).get("linearCrossEntropy")).toBe(4);
+    const feeds = feedsFor(graph);
+    const [expected, actual] = [interpret(graph, feeds), interpret(other, feeds)];
+    for (const [name, values] of Object.entries(actual)) {
+      values.forEach((value, at) => {
+        expect(Math.abs(value - expected[name]![at]!), `${name}[${at}]`).toBeLessThan(1e-12);
+      });
+    }
   });
 
   it("shares its loss with the evaluation graph", () => {

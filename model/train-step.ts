@@ -1,9 +1,11 @@
-// One training step as one graph: forward, loss, backward, clipping, AdamW. Read this file first; it is the whole of
-// model/ on one page. It only composes: the forward pass is nn/mpt.ts, gradients are autodiff/, the optimizer is optim/.
+// One training step as one graph: forward, loss, backward, clipping, AdamW; or, for a batch too large for the device, as
+// two: one that adds a micro-batch's gradients up, one that applies their sum. Read this file first; it is the whole of
+// model/ on one page. It only composes: the forward pass is nn/, gradients are autodiff/, the optimizer is optim/.
 import { bodyTensors, EMBEDDING_NAME, embeddingTensors } from "./architecture.ts";
-import { gradients } from "./autodiff/gradients.ts";
+import { backpropagate } from "./autodiff/gradients.ts";
 import { GraphBuilder } from "./graph/builder.ts";
 import type { Graph, Value } from "./graph/ops.ts";
+import { headGradients, headNats } from "./nn/head-loss.ts";
 import { mptHidden, type Weights } from "./nn/mpt.ts";
 import { adamW, clipByGlobalNorm } from "./optim/adamw.ts";
 import type { ModelConfig, OptimizerConfig, TensorSpec } from "./types.ts";
@@ -21,6 +23,8 @@ export const stepInputs = {
   biasCorrection2: (group: ParameterGroup) => `${group}:biasCorrection2`,
   moment1: (tensor: string) => `${tensor}:moment1`,
   moment2: (tensor: string) => `${tensor}:moment2`,
+  /** Sum of a tensor's gradients over the micro-batches so far. */
+  gradient: (tensor: string) => `${tensor}:gradient`,
 };
 
 /** Names of the outputs; `next` is what a weight or moment (by its input's name) is after the step. */
@@ -30,6 +34,14 @@ export const stepOutputs = {
   nats: "nats",
   next: (input: string) => `next:${input}`,
 };
+
+/** How a graph is built, at the same numbers. */
+export interface GraphOptions {
+  /** Keep only each block's input and compute the rest of it once more on the way back. Default false. */
+  readonly recompute?: boolean | undefined;
+  /** A bound of one's own on the logits that exist at once; see nn/head-loss.ts. */
+  readonly chunkLogitsBytes?: number | undefined;
+}
 
 /**
  * The step that moves the groups in `trained` and leaves the rest as constant inputs.
@@ -41,22 +53,132 @@ export function buildTrainStep(
   optimizer: OptimizerConfig,
   batchSize: number,
   trained: readonly ParameterGroup[],
+  options: GraphOptions = {},
 ): Graph {
   const b = new GraphBuilder();
-  const { weights, nats } = forward(b, config, batchSize);
-  const tokens = batchSize * config.sequenceLength;
-  const loss = b.mul(b.reduceSum(nats, [0]), b.scalar(1 / tokens));
+  const perToken = b.scalar(1 / (batchSize * config.sequenceLength));
+  const { weights, nats, gradientOf } = differentiated(b, config, batchSize, trained, perToken, options);
+  const loss = b.mul(nats, perToken);
+  return b.build({
+    [stepOutputs.loss]: loss,
+    ...updated(b, config, optimizer, trained, weights, gradientOf),
+  });
+}
 
-  const specs = trained.flatMap((group) => groupTensors(config, group).map((spec) => ({ group, spec })));
-  const gradientOf = b.scope("backward", () =>
-    gradients(
+/**
+ * Forward and backward of one micro-batch out of a batch. Inputs: its token ids, every weight, the gradients so far.
+ * Outputs: its cross-entropy, summed, and the gradients of the batch's mean loss with its own share added.
+ */
+export function buildGradientStep(
+  config: ModelConfig,
+  batchSize: number,
+  microBatchSize: number,
+  trained: readonly ParameterGroup[],
+  options: GraphOptions = {},
+): Graph {
+  const b = new GraphBuilder();
+  const perToken = b.scalar(1 / (batchSize * config.sequenceLength));
+  const soFar = new Map(
+    trainedTensors(config, trained).map(({ spec: { name, shape } }) => [
+      name,
+      b.input(stepInputs.gradient(name), shape),
+    ]),
+  );
+  const { nats, gradientOf } = differentiated(b, config, microBatchSize, trained, perToken, options, soFar);
+  const outputs: Record<string, Value> = { [stepOutputs.nats]: nats };
+  for (const [name, gradient] of gradientOf) outputs[stepOutputs.next(stepInputs.gradient(name))] = gradient;
+  return b.build(outputs);
+}
+
+/** Clipping over the whole batch and AdamW. Inputs: the trained weights, moments and summed gradients; the scalars. */
+export function buildUpdateStep(
+  config: ModelConfig,
+  optimizer: OptimizerConfig,
+  trained: readonly ParameterGroup[],
+): Graph {
+  const b = new GraphBuilder();
+  const tensors = trainedTensors(config, trained).map(({ spec }) => spec);
+  const weights = new Map(tensors.map(({ name, shape }) => [name, b.input(name, shape)]));
+  const gradientOf = new Map(
+    tensors.map(({ name, shape }) => [name, b.input(stepInputs.gradient(name), shape)]),
+  );
+  return b.build(updated(b, config, optimizer, trained, weights, gradientOf));
+}
+
+/** Forward only: token ids and weights in, summed cross-entropy `nats` out. */
+export function buildEvaluation(config: ModelConfig, batchSize: number, options: GraphOptions = {}): Graph {
+  const b = new GraphBuilder();
+  const { weights, hidden, targets } = forward(b, config, batchSize);
+  const { chunkLogitsBytes } = options;
+  const head = weights.get(EMBEDDING_NAME)!;
+  return b.build({
+    [stepOutputs.nats]: b.scope("head", () => headNats(b, { hidden, head, targets, chunkLogitsBytes })),
+  });
+}
+
+/** The tensors of a group, in the order of its flat form. */
+export function groupTensors(config: ModelConfig, group: ParameterGroup): TensorSpec[] {
+  return group === "body" ? bodyTensors(config) : embeddingTensors(config);
+}
+
+function trainedTensors(config: ModelConfig, trained: readonly ParameterGroup[]) {
+  return trained.flatMap((group) => groupTensors(config, group).map((spec) => ({ group, spec })));
+}
+
+/** Declares every weight as an input and computes what the head reads, hidden[N, d]. */
+function forward(b: GraphBuilder, config: ModelConfig, batchSize: number) {
+  const tokens = batchSize * config.sequenceLength;
+  const inputs = b.input(stepInputs.inputs, [tokens], "int32");
+  const targets = b.input(stepInputs.targets, [tokens], "int32");
+  const weights: Weights = new Map(
+    [...bodyTensors(config), ...embeddingTensors(config)].map(({ name, shape }) => [
+      name,
+      b.input(name, shape),
+    ]),
+  );
+  return { weights, hidden: mptHidden(b, config, batchSize, weights, inputs), targets };
+}
+
+/** Summed nats, and the gradient of dNats * nats by the name of each trained tensor, added onto `soFar` where given. */
+function differentiated(
+  b: GraphBuilder,
+  config: ModelConfig,
+  batchSize: number,
+  trained: readonly ParameterGroup[],
+  dNats: Value,
+  { recompute, chunkLogitsBytes }: GraphOptions,
+  soFar: Weights = new Map(),
+): { weights: Weights; nats: Value; gradientOf: Weights } {
+  const { weights, hidden, targets } = forward(b, config, batchSize);
+  const head = weights.get(EMBEDDING_NAME)!;
+  const names = trainedTensors(config, trained).map(({ spec }) => spec.name);
+  const { nats, dHidden, dHead } = b.scope("head", () =>
+    headGradients(
       b,
-      loss,
-      specs.map(({ spec }) => weights.get(spec.name)!),
+      { hidden, head, targets, chunkLogitsBytes },
+      { dNats, trainsHead: names.includes(EMBEDDING_NAME), dHead: soFar.get(EMBEDDING_NAME) },
     ),
   );
-  const { norm, scale } = b.scope("clip", () => clipByGlobalNorm(b, gradientOf, optimizer.gradientClip));
+  const known = new Map([[hidden, dHidden]]);
+  for (const [name, gradient] of soFar) known.set(weights.get(name)!, gradient);
+  if (dHead !== undefined) known.set(head, dHead);
+  const wanted = names.map((name) => weights.get(name)!);
+  const found = b.scope("backward", () => backpropagate(b, known, wanted, { recompute }));
+  return { weights, nats, gradientOf: new Map(names.map((name, index) => [name, found[index]!])) };
+}
 
+/** Clips all gradients by their common norm and moves weights and moments: the outputs of a step but its loss. */
+function updated(
+  b: GraphBuilder,
+  config: ModelConfig,
+  optimizer: OptimizerConfig,
+  trained: readonly ParameterGroup[],
+  weights: Weights,
+  gradientOf: Weights,
+): Record<string, Value> {
+  const { norm, scale } = b.scope("clip", () =>
+    clipByGlobalNorm(b, [...gradientOf.values()], optimizer.gradientClip),
+  );
   const learningRate = b.input(stepInputs.learningRate, []);
   const updateOf = new Map(
     trained.map((group) => {
@@ -65,46 +187,18 @@ export function buildTrainStep(
       return [group, adamW(b, optimizer, { learningRate, biasCorrection1, biasCorrection2 }, scale)] as const;
     }),
   );
-
-  const outputs: Record<string, Value> = { [stepOutputs.loss]: loss, [stepOutputs.gradientNorm]: norm };
-  specs.forEach(({ group, spec: { name, shape } }, index) => {
+  const outputs: Record<string, Value> = { [stepOutputs.gradientNorm]: norm };
+  for (const { group, spec } of trainedTensors(config, trained)) {
+    const { name, shape } = spec;
     const before = {
       weight: weights.get(name)!,
       moment1: b.input(stepInputs.moment1(name), shape),
       moment2: b.input(stepInputs.moment2(name), shape),
     };
-    const after = b.scope(`adamw/${name}`, () => updateOf.get(group)!(before, gradientOf[index]!));
+    const after = b.scope(`adamw/${name}`, () => updateOf.get(group)!(before, gradientOf.get(name)!));
     for (const key of ["weight", "moment1", "moment2"] as const) {
       outputs[stepOutputs.next(before[key].name)] = after[key];
     }
-  });
-  return b.build(outputs);
-}
-
-/** Forward only: token ids and weights in, summed cross-entropy `nats` out. */
-export function buildEvaluation(config: ModelConfig, batchSize: number): Graph {
-  const b = new GraphBuilder();
-  const { nats } = forward(b, config, batchSize);
-  return b.build({ [stepOutputs.nats]: b.reduceSum(nats, [0]) });
-}
-
-/** The tensors of a group, in the order of its flat form. */
-export function groupTensors(config: ModelConfig, group: ParameterGroup): TensorSpec[] {
-  return group === "body" ? bodyTensors(config) : embeddingTensors(config);
-}
-
-/** Declares every weight as an input and computes each token's cross-entropy, nats[N]. */
-function forward(b: GraphBuilder, config: ModelConfig, batchSize: number): { weights: Weights; nats: Value } {
-  const tokens = batchSize * config.sequenceLength;
-  const inputs = b.input(stepInputs.inputs, [tokens], "int32");
-  const targets = b.input(stepInputs.targets, [tokens], "int32");
-  const weights = new Map(
-    [...bodyTensors(config), ...embeddingTensors(config)].map(({ name, shape }) => [
-      name,
-      b.input(name, shape),
-    ]),
-  );
-  const hidden = mptHidden(b, config, batchSize, weights, inputs);
-  const { nats } = b.scope("head", () => b.linearCrossEntropy(hidden, weights.get(EMBEDDING_NAME)!, targets));
-  return { weights, nats };
+  }
+  return outputs;
 }

@@ -47,11 +47,17 @@ async function createOpen(changes: Partial<TrainingModelOptions>): Promise<Train
   return model;
 }
 
-function randomBatch(seed: string): Batch {
+function randomBatch(seed: string, sequences = batchSize): Batch {
   const stream = RandomStream.fromSeed(seed);
   const draw = () =>
-    Int32Array.from({ length: batchSize * config.sequenceLength }, () => stream.nextUint32() % 37);
-  return { inputs: draw(), targets: draw(), batchSize, sequenceLength: config.sequenceLength };
+    Int32Array.from({ length: sequences * config.sequenceLength }, () => stream.nextUint32() % 37);
+  return { inputs: draw(), targets: draw(), batchSize: sequences, sequenceLength: config.sequenceLength };
+}
+
+/** |a - b| / |b|, as vectors. */
+function relativeDistance(a: Float32Array, b: Float32Array): number {
+  const norm = (values: Float32Array) => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
+  return norm(a.map((value, at) => value - b[at]!)) / norm(b);
 }
 
 async function losses(model: TrainingModel, from: number, to: number): Promise<number[]> {
@@ -192,7 +198,77 @@ describe.each(devices)("a training model on %s", (device) => {
     await expect(model.trainStep(good, 0)).resolves.toMatchObject({ loss: expect.any(Number) });
   });
 
+  it("takes a step in micro-batches that is the step of the whole batch", async () => {
+    // A clip far below the norms: were it done per micro-batch, their sum would be another direction.
+    const changes = { batchSize: 6, optimizer: { ...optimizer, gradientClip: 0.1 } };
+    const [whole, parts] = [await create(changes), await create({ ...changes, microBatchSize: 2 })];
+    for (let step = 0; step < 4; step++) {
+      const batch = randomBatch(`${step}`, 6);
+      const [expected, actual] = [await whole.trainStep(batch, step), await parts.trainStep(batch, step)];
+      expect(Math.abs(actual.loss / expected.loss - 1)).toBeLessThan(1e-6);
+      expect(Math.abs(actual.gradientNorm / expected.gradientNorm - 1)).toBeLessThan(1e-5);
+      expect(actual.gradientNorm).toBeGreaterThan(0.1);
+    }
+    const [expected, actual] = [await whole.readState(), await parts.readState()];
+    for (const key of ["bodyMoment1", "embeddingMoment1"] as const) {
+      expect(relativeDistance(actual[key], expected[key]), key).toBeLessThan(1e-5);
+    }
+    for (const key of ["body", "embedding"] as const) {
+      expect(relativeDistance(actual[key], expected[key]), key).toBeLessThan(1e-5);
+    }
+    expect(actual.momentSteps).toBe(4);
+  });
+
+  it("takes embedding steps in micro-batches with the body left alone", async () => {
+    const [whole, parts] = [await create(), await create({ microBatchSize: 1 })];
+    const before = await parts.readState();
+    for (let step = 0; step < 3; step++) {
+      const batch = randomBatch(`${step}`);
+      const { loss } = await whole.trainEmbeddingStep(batch, step);
+      expect((await parts.trainEmbeddingStep(batch, step)).loss / loss).toBeCloseTo(1, 6);
+    }
+    const after = await parts.readState();
+    expect({ ...after, embedding: 0, embeddingMoment1: 0, embeddingMoment2: 0 }).toEqual({
+      ...before,
+      embedding: 0,
+      embeddingMoment1: 0,
+      embeddingMoment2: 0,
+      embeddingMomentSteps: 3,
+    });
+    expect(relativeDistance(after.embedding, (await whole.readState()).embedding)).toBeLessThan(1e-5);
+  });
+
+  it("evaluates any number of micro-batches", async () => {
+    const [whole, parts] = [await create({ batchSize: 6 }), await create({ microBatchSize: 1 })];
+    const six = randomBatch("six", 6);
+    const { nats, tokens } = await parts.evaluate(six);
+    expect(tokens).toBe(6 * config.sequenceLength);
+    expect(nats / (await whole.evaluate(six)).nats).toBeCloseTo(1, 6);
+    await expect(parts.evaluate(randomBatch("none", 0))).rejects.toThrow(TensorSizeError);
+    await expect(whole.evaluate(randomBatch("four", 4))).rejects.toThrow(TensorSizeError);
+    await expect(parts.trainStep(six, 0)).rejects.toThrow(TensorSizeError);
+  });
+
+  it("leaves everything as it was where a step in micro-batches is not finite or is called off", async () => {
+    const model = await create({ microBatchSize: 1 });
+    await losses(model, 0, 2);
+    const state = await model.readState();
+    const aborted = model.trainStep(randomBatch("aborted"), 2, AbortSignal.abort());
+    await expect(aborted).rejects.toThrow(expect.objectContaining({ name: "AbortError" }));
+    const during = new AbortController();
+    const running = model.trainStep(randomBatch("during"), 2, during.signal);
+    queueMicrotask(() => during.abort());
+    await expect(running).rejects.toThrow(expect.objectContaining({ name: "AbortError" }));
+    expect(await model.readState()).toEqual(state);
+    await model.writeBody(state.body.with(100, Number.NaN));
+    await expect(model.trainStep(randomBatch("nan"), 2)).rejects.toThrow(NonFiniteStepError);
+    await model.writeBody(state.body);
+    expect(await model.readState()).toEqual(state);
+  });
+
   it("is refused where its configuration cannot be built", async () => {
+    await expect(create({ microBatchSize: 2 })).rejects.toThrow(ModelConfigError);
+    await expect(create({ microBatchSize: 6 })).rejects.toThrow(ModelConfigError);
     await expect(create({ config: { ...config, heads: 5 } })).rejects.toThrow(ModelConfigError);
     await expect(create({ batchSize: 0 })).rejects.toThrow(ModelConfigError);
     await expect(create({ optimizer: { ...optimizer, beta2: 1 } })).rejects.toThrow(ModelConfigError);
@@ -230,6 +306,27 @@ describe("a training model on the cpu, to the last bit,", () => {
     expect(await losses(a, 0, 12)).toEqual(await losses(b, 0, 12));
     expect(await a.readState()).toEqual(await b.readState());
   });
+
+  it("gives the same losses twice in micro-batches", async () => {
+    const [a, b] = [await create({ microBatchSize: 1 }), await create({ microBatchSize: 1 })];
+    expect(await losses(a, 0, 6)).toEqual(await losses(b, 0, 6));
+    expect(await a.readState()).toEqual(await b.readState());
+  });
+
+  it.each([3, 1])(
+    "trains the same with values that are computed again, %i sequences at once",
+    async (microBatchSize) => {
+      const [kept, again] = [
+        await create({ microBatchSize }),
+        await create({ microBatchSize, recompute: true }),
+      ];
+      expect(await losses(again, 0, 6)).toEqual(await losses(kept, 0, 6));
+      expect(await again.readState()).toEqual(await kept.readState());
+      await again.trainEmbeddingStep(randomBatch("apart"), 6);
+      await kept.trainEmbeddingStep(randomBatch("apart"), 6);
+      expect(await again.readState()).toEqual(await kept.readState());
+    },
+  );
 
   it("goes on from a state that was read and written back", async () => {
     const a = await create();

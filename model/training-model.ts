@@ -1,14 +1,9 @@
 // A model in training on one device: owns the parameters, the moments and the compiled steps, and takes one call at a time.
 // Calls block this thread for as long as they compute, so the caller is a worker. It knows nothing of data or peers.
 import { validateModelConfig } from "./architecture.ts";
-import {
-  ModelConfigError,
-  ModelDisposedError,
-  NonFiniteStepError,
-  TensorSizeError,
-  TokenOutOfRangeError,
-} from "./errors.ts";
+import { ModelConfigError, ModelDisposedError, NonFiniteStepError, TensorSizeError } from "./errors.ts";
 import type { Graph } from "./graph/ops.ts";
+import { microBatchesOf, type Tokens } from "./micro-batches.ts";
 import { emitOnnx } from "./onnx/emit.ts";
 import { learningRateAt, validateOptimizerConfig } from "./optim/schedule.ts";
 import { ReadBack } from "./runtime/read-back.ts";
@@ -16,14 +11,15 @@ import {
   createSession,
   type DeviceTensor,
   hostData,
-  hostTensor,
   type Session,
   scalarTensor,
 } from "./runtime/session.ts";
 import { HostState, ResidentState, type StepState } from "./runtime/state.ts";
 import {
   buildEvaluation,
+  buildGradientStep,
   buildTrainStep,
+  buildUpdateStep,
   groupTensors,
   type ParameterGroup,
   stepInputs,
@@ -42,8 +38,15 @@ import type {
 export interface TrainingModelOptions {
   readonly config: ModelConfig;
   readonly optimizer: OptimizerConfig;
-  /** Sequences in every batch: the compiled steps have static shapes. */
+  /** Sequences in every batch that is trained on. */
   readonly batchSize: number;
+  /**
+   * Sequences that are computed at once, a divisor of batchSize; the compiled steps have static shapes. Gradients are
+   * summed over micro-batches: the same step in less memory. Default: batchSize, in one pass, which is faster.
+   */
+  readonly microBatchSize?: number | undefined;
+  /** Keep each block's input only and compute the rest again on the way back: less memory, more work. Default false. */
+  readonly recompute?: boolean | undefined;
   readonly device: Device;
   /** Threads within one operation (cpu); the default is one per physical core. */
   readonly threads?: number;
@@ -57,27 +60,46 @@ export interface TrainingModelOptions {
 
 /** Compiles the training step for the device and loads the parameters; moments start at zero. */
 export async function createTrainingModel(options: TrainingModelOptions): Promise<TrainingModel> {
-  const { config, optimizer, batchSize } = options;
+  const { config, optimizer, batchSize, microBatchSize = batchSize } = options;
   validateModelConfig(config);
   validateOptimizerConfig(optimizer);
   if (!Number.isSafeInteger(batchSize) || batchSize < 1) {
     throw new ModelConfigError("batchSize", `batchSize is ${batchSize}`, "give a positive whole number");
+  }
+  if (!Number.isSafeInteger(microBatchSize) || microBatchSize < 1 || batchSize % microBatchSize !== 0) {
+    throw new ModelConfigError(
+      "microBatchSize",
+      `micro-batches of ${microBatchSize} do not divide a batch of ${batchSize}`,
+      "give a divisor of the batch",
+    );
   }
   const model = new CompiledModel(options);
   await model.load(options.body, options.embedding);
   return model;
 }
 
+type Tensors = Readonly<Record<string, DeviceTensor>>;
+
 interface Group {
   readonly weights: StepState;
   readonly moment1: StepState;
   readonly moment2: StepState;
+  /** Sums of gradients over micro-batches; absent where a batch is computed at once. */
+  readonly gradient: StepState | undefined;
   momentSteps: number;
+}
+
+/** What a step computes before it is decided whether it happens. */
+interface Computed {
+  readonly loss: number;
+  readonly gradientNorm: number;
+  readonly outputs: Tensors;
 }
 
 class CompiledModel implements TrainingModel {
   readonly config: ModelConfig;
   readonly #options: TrainingModelOptions;
+  readonly #microBatchSize: number;
   readonly #groups: Readonly<Record<ParameterGroup, Group>>;
   /** Compiled when first asked for: most peers never take an embedding step, some never evaluate. */
   readonly #sessions = new Map<string, Promise<Session>>();
@@ -88,6 +110,7 @@ class CompiledModel implements TrainingModel {
   constructor(options: TrainingModelOptions) {
     this.config = options.config;
     this.#options = options;
+    this.#microBatchSize = options.microBatchSize ?? options.batchSize;
     this.#groups = { body: this.#makeGroup("body"), embedding: this.#makeGroup("embedding") };
   }
 
@@ -95,24 +118,34 @@ class CompiledModel implements TrainingModel {
   async load(body: Float32Array, embedding: Float32Array): Promise<void> {
     this.#groups.body.weights.write(body);
     this.#groups.embedding.weights.write(embedding);
-    await this.#trainSession(["body", "embedding"]);
+    const both = ["body", "embedding"] as const;
+    await (this.#inOnePass ? this.#trainSession(both) : this.#gradientSession(both));
   }
 
-  trainStep(batch: Batch, step: number): Promise<StepResult> {
-    return this.#inTurn(() => this.#step(batch, step, ["body", "embedding"]));
+  trainStep(batch: Batch, step: number, signal?: AbortSignal): Promise<StepResult> {
+    return this.#inTurn(() => this.#step(batch, step, ["body", "embedding"], signal));
   }
 
-  trainEmbeddingStep(batch: Batch, step: number): Promise<StepResult> {
-    return this.#inTurn(() => this.#step(batch, step, ["embedding"]));
+  trainEmbeddingStep(batch: Batch, step: number, signal?: AbortSignal): Promise<StepResult> {
+    return this.#inTurn(() => this.#step(batch, step, ["embedding"], signal));
   }
 
-  evaluate(batch: Batch): Promise<{ nats: number; tokens: number }> {
+  evaluate(batch: Batch, signal?: AbortSignal): Promise<{ nats: number; tokens: number }> {
     return this.#inTurn(async () => {
-      const feeds = { ...this.#batchFeeds(batch), ...this.#weightFeeds() };
-      const { batchSize } = this.#options;
-      const session = await this.#session("evaluation", () => buildEvaluation(this.config, batchSize));
-      const outputs = await session.run(feeds, { [stepOutputs.nats]: null });
-      return { nats: scalarOf(outputs, stepOutputs.nats), tokens: batch.inputs.length };
+      const microBatches = microBatchesOf(batch, this.config, this.#microBatchSize);
+      const session = await this.#session("evaluation", () =>
+        buildEvaluation(this.config, this.#microBatchSize),
+      );
+      let nats = 0;
+      for (const tokens of microBatches) {
+        signal?.throwIfAborted();
+        const outputs = await session.run(
+          { ...tokens, ...this.#weightFeeds() },
+          { [stepOutputs.nats]: null },
+        );
+        nats += scalarOf(outputs, stepOutputs.nats);
+      }
+      return { nats, tokens: batch.inputs.length };
     });
   }
 
@@ -174,8 +207,8 @@ class CompiledModel implements TrainingModel {
     await this.#inTurn(async () => {
       this.#disposed = true;
       // Tensors first: one on a device belongs to the session that made it, and freeing it later crashes the process.
-      for (const { weights, moment1, moment2 } of Object.values(this.#groups)) {
-        for (const state of [weights, moment1, moment2]) state.dispose();
+      for (const { weights, moment1, moment2, gradient } of Object.values(this.#groups)) {
+        for (const state of [weights, moment1, moment2, gradient]) state?.dispose();
       }
       for (const session of this.#sessions.values()) await (await session).dispose();
       await this.#readBack.dispose();
@@ -195,31 +228,25 @@ class CompiledModel implements TrainingModel {
     return run;
   }
 
-  async #step(batch: Batch, step: number, trained: readonly ParameterGroup[]): Promise<StepResult> {
+  get #inOnePass(): boolean {
+    return this.#microBatchSize === this.#options.batchSize;
+  }
+
+  async #step(
+    batch: Batch,
+    step: number,
+    trained: readonly ParameterGroup[],
+    signal: AbortSignal | undefined,
+  ): Promise<StepResult> {
+    const expected = this.#options.batchSize * this.config.sequenceLength;
+    if (batch.inputs.length !== expected) throw new TensorSizeError("inputs", expected, batch.inputs.length);
+    const microBatches = microBatchesOf(batch, this.config, this.#microBatchSize);
+    signal?.throwIfAborted();
     const learningRate = learningRateAt(this.#options.optimizer, step);
-    const feeds: Record<string, DeviceTensor> = {
-      ...this.#batchFeeds(batch),
-      ...this.#weightFeeds(),
-      [stepInputs.learningRate]: scalarTensor(learningRate),
-    };
-    const fetches: Record<string, DeviceTensor | null> = {
-      [stepOutputs.loss]: null,
-      [stepOutputs.gradientNorm]: null,
-    };
-    const { beta1, beta2 } = this.#options.optimizer;
-    for (const name of trained) {
-      const { weights, moment1, moment2, momentSteps } = this.#groups[name];
-      feeds[stepInputs.biasCorrection1(name)] = scalarTensor(1 - beta1 ** (momentSteps + 1));
-      feeds[stepInputs.biasCorrection2(name)] = scalarTensor(1 - beta2 ** (momentSteps + 1));
-      Object.assign(feeds, moment1.feeds(), moment2.feeds());
-      Object.assign(fetches, weights.fetches(), moment1.fetches(), moment2.fetches());
-    }
+    const { loss, gradientNorm, outputs } = this.#inOnePass
+      ? await this.#computeAtOnce(microBatches[0]!, learningRate, trained)
+      : await this.#computeInParts(microBatches, learningRate, trained, signal);
 
-    const session = await this.#trainSession(trained);
-    const outputs = await session.run(feeds, fetches);
-
-    const loss = scalarOf(outputs, stepOutputs.loss);
-    const gradientNorm = scalarOf(outputs, stepOutputs.gradientNorm);
     const finite = Number.isFinite(loss) && Number.isFinite(gradientNorm);
     for (const name of trained) {
       const group = this.#groups[name];
@@ -233,20 +260,67 @@ class CompiledModel implements TrainingModel {
     return { loss, gradientNorm, learningRate };
   }
 
-  #batchFeeds(batch: Batch): Record<string, DeviceTensor> {
-    const tokens = this.#options.batchSize * this.config.sequenceLength;
-    for (const name of ["inputs", "targets"] as const) {
-      if (batch[name].length !== tokens) throw new TensorSizeError(name, tokens, batch[name].length);
-      for (const token of batch[name]) {
-        if (token < 0 || token >= this.config.vocabularySize) {
-          throw new TokenOutOfRangeError(token, this.config.vocabularySize);
-        }
-      }
+  async #computeAtOnce(
+    tokens: Tokens,
+    learningRate: number,
+    trained: readonly ParameterGroup[],
+  ): Promise<Computed> {
+    const { feeds, fetches } = this.#updateOf(trained, learningRate);
+    const session = await this.#trainSession(trained);
+    const outputs = await session.run(
+      { ...tokens, ...this.#weightFeeds(), ...feeds },
+      { ...fetches, [stepOutputs.loss]: null },
+    );
+    const loss = scalarOf(outputs, stepOutputs.loss);
+    return { loss, gradientNorm: scalarOf(outputs, stepOutputs.gradientNorm), outputs };
+  }
+
+  /** Sums the gradients of all micro-batches, then clips and applies the sum. */
+  async #computeInParts(
+    microBatches: readonly Tokens[],
+    learningRate: number,
+    trained: readonly ParameterGroup[],
+    signal: AbortSignal | undefined,
+  ): Promise<Computed> {
+    const sums = trained.map((name) => this.#groups[name].gradient!);
+    for (const sum of sums) sum.clear();
+    const addition = await this.#gradientSession(trained);
+    let nats = 0;
+    for (const tokens of microBatches) {
+      signal?.throwIfAborted();
+      const outputs = await addition.run(
+        { ...tokens, ...this.#weightFeeds(), ...merged(sums, (sum) => sum.feeds()) },
+        { ...merged(sums, (sum) => sum.fetches()), [stepOutputs.nats]: null },
+      );
+      for (const sum of sums) sum.commit(outputs);
+      nats += scalarOf(outputs, stepOutputs.nats);
     }
-    return {
-      [stepInputs.inputs]: hostTensor(batch.inputs, [tokens]),
-      [stepInputs.targets]: hostTensor(batch.targets, [tokens]),
-    };
+    const { feeds, fetches } = this.#updateOf(trained, learningRate);
+    const update = await this.#session(`update ${trained.join(" and ")}`, () =>
+      buildUpdateStep(this.config, this.#options.optimizer, trained),
+    );
+    const weights = merged(trained, (name) => this.#groups[name].weights.feeds());
+    const outputs = await update.run(
+      { ...weights, ...merged(sums, (sum) => sum.feeds()), ...feeds },
+      fetches,
+    );
+    const loss = nats / (this.#options.batchSize * this.config.sequenceLength);
+    return { loss, gradientNorm: scalarOf(outputs, stepOutputs.gradientNorm), outputs };
+  }
+
+  /** What a step needs besides tokens and weights, and what it gives besides its loss. */
+  #updateOf(trained: readonly ParameterGroup[], learningRate: number) {
+    const { beta1, beta2 } = this.#options.optimizer;
+    const feeds: Record<string, DeviceTensor> = { [stepInputs.learningRate]: scalarTensor(learningRate) };
+    const fetches: Record<string, DeviceTensor | null> = { [stepOutputs.gradientNorm]: null };
+    for (const name of trained) {
+      const { weights, moment1, moment2, momentSteps } = this.#groups[name];
+      feeds[stepInputs.biasCorrection1(name)] = scalarTensor(1 - beta1 ** (momentSteps + 1));
+      feeds[stepInputs.biasCorrection2(name)] = scalarTensor(1 - beta2 ** (momentSteps + 1));
+      Object.assign(feeds, moment1.feeds(), moment2.feeds());
+      Object.assign(fetches, weights.fetches(), moment1.fetches(), moment2.fetches());
+    }
+    return { feeds, fetches };
   }
 
   #weightFeeds(): Record<string, DeviceTensor> {
@@ -254,9 +328,16 @@ class CompiledModel implements TrainingModel {
   }
 
   #trainSession(trained: readonly ParameterGroup[]): Promise<Session> {
-    const { optimizer, batchSize } = this.#options;
+    const { optimizer, batchSize, recompute } = this.#options;
     return this.#session(`train ${trained.join(" and ")}`, () =>
-      buildTrainStep(this.config, optimizer, batchSize, trained),
+      buildTrainStep(this.config, optimizer, batchSize, trained, { recompute }),
+    );
+  }
+
+  #gradientSession(trained: readonly ParameterGroup[]): Promise<Session> {
+    const { batchSize, recompute } = this.#options;
+    return this.#session(`gradients of ${trained.join(" and ")}`, () =>
+      buildGradientStep(this.config, batchSize, this.#microBatchSize, trained, { recompute }),
     );
   }
 
@@ -280,19 +361,28 @@ class CompiledModel implements TrainingModel {
 
   #makeGroup(group: ParameterGroup): Group {
     const specs = groupTensors(this.config, group);
-    const make = (label: string, input: (tensor: string) => string) => {
+    const make = (label: string, input: (tensor: string) => string, inPlace = false) => {
       const names = { label, input, output: (tensor: string) => stepOutputs.next(input(tensor)) };
       return this.#options.device === "webgpu"
         ? new ResidentState(specs, names, this.#readBack)
-        : new HostState(specs, names);
+        : new HostState(specs, names, { inPlace });
     };
     return {
       weights: make(group, (tensor) => tensor),
       moment1: make(`${group} moment 1`, stepInputs.moment1),
       moment2: make(`${group} moment 2`, stepInputs.moment2),
+      gradient: this.#inOnePass ? undefined : make(`${group} gradient`, stepInputs.gradient, true),
       momentSteps: 0,
     };
   }
+}
+
+/** All entries of the records that `entriesOf` gives. */
+function merged<T, Value>(
+  items: readonly T[],
+  entriesOf: (item: T) => Readonly<Record<string, Value>>,
+): Record<string, Value> {
+  return Object.assign({}, ...items.map(entriesOf));
 }
 
 function scalarOf(outputs: Readonly<Record<string, DeviceTensor>>, name: string): number {

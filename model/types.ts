@@ -57,12 +57,15 @@ export interface StepResult {
  */
 export interface TrainingModel {
   readonly config: ModelConfig;
-  /** Forward, backward, clip, AdamW. `step` is the 0-based sequential step that the schedule sees. */
-  trainStep(batch: Batch, step: number): Promise<StepResult>;
+  /**
+   * Forward, backward, clip, AdamW. `step` is the 0-based sequential step that the schedule sees. An abort between two
+   * micro-batches leaves everything as it was.
+   */
+  trainStep(batch: Batch, step: number, signal?: AbortSignal): Promise<StepResult>;
   /** As trainStep with the body frozen: only the embedding (and its moments) moves. */
-  trainEmbeddingStep(batch: Batch, step: number): Promise<StepResult>;
-  /** Summed cross-entropy of the batch in nats; nothing moves. */
-  evaluate(batch: Batch): Promise<{ nats: number; tokens: number }>;
+  trainEmbeddingStep(batch: Batch, step: number, signal?: AbortSignal): Promise<StepResult>;
+  /** Summed cross-entropy in nats of any number of sequences that is a multiple of the micro-batch; nothing moves. */
+  evaluate(batch: Batch, signal?: AbortSignal): Promise<{ nats: number; tokens: number }>;
   readBody(): Promise<Float32Array>;
   writeBody(body: Float32Array): Promise<void>;
   readState(): Promise<TrainingState>;

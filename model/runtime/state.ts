@@ -40,7 +40,8 @@ export class HostState implements StepState {
   #current: { flat: Float32Array; feeds: Tensors; fetches: Tensors };
   #next: { flat: Float32Array; feeds: Tensors; fetches: Tensors };
 
-  constructor(specs: readonly TensorSpec[], names: StateNames) {
+  /** `inPlace`: a step writes over what it reads, for a sum of which each step only adds its part; one array, not two. */
+  constructor(specs: readonly TensorSpec[], names: StateNames, { inPlace = false } = {}) {
     this.#label = names.label;
     const side = () => {
       const flat = new Float32Array(specs.reduce((sum, { shape }) => sum + elementCount(shape), 0));
@@ -52,7 +53,7 @@ export class HostState implements StepState {
       };
     };
     this.#current = side();
-    this.#next = side();
+    this.#next = inPlace ? this.#current : side();
   }
 
   feeds(): Tensors {
