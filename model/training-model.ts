@@ -7,13 +7,7 @@ import { microBatchesOf, type Tokens } from "./micro-batches.ts";
 import { emitOnnx } from "./onnx/emit.ts";
 import { learningRateAt, validateOptimizerConfig } from "./optim/schedule.ts";
 import { ReadBack } from "./runtime/read-back.ts";
-import {
-  createSession,
-  type DeviceTensor,
-  hostData,
-  type Session,
-  scalarTensor,
-} from "./runtime/session.ts";
+import { createSession, type DeviceTensor, hostData, type Session, scalarTensor } from "./runtime/session.ts";
 import { HostState, ResidentState, type StepState } from "./runtime/state.ts";
 import {
   buildEvaluation,
