@@ -14,6 +14,12 @@ import type { PeerId } from "./types.ts";
 /** A finished peer serves others at most this long before it goes although some do not agree yet. */
 export const SETTLE_MS = 60_000;
 
+/**
+ * No round is shorter: twice the gap between presences, so that what a peer last said of itself is at most a round old,
+ * and few enough a second for the rates that messages are held to.
+ */
+export const MIN_ROUND_MS = 500;
+
 /** The moment of this round's deadline, on the clock of `nowMs`. */
 export const deadlineAtMs = ({ roundStartsMs, round, startedMs, pace, rules }: RoundState): number =>
   (roundStartsMs.get(round) ?? startedMs) + deadlineMs(pace, rules.maxRoundMs);
@@ -21,7 +27,12 @@ export const deadlineAtMs = ({ roundStartsMs, round, startedMs, pace, rules }: R
 /** Peers whose update of the round is waited for and not in yet. */
 export function missingAuthors(state: RoundState, round: number, nowMs: number): PeerId[] {
   const counted = state.counted.get(round);
-  const expected = expectedAuthors(state.members, round, reachOf(state.rules), nowMs);
+  const newestUpdate = (author: PeerId) =>
+    [...state.counted].reduce<number | undefined>(
+      (newest, [made, authors]) => (authors.has(author) ? Math.max(made, newest ?? 0) : newest),
+      undefined,
+    );
+  const expected = expectedAuthors(state.members, round, reachOf(state.rules), newestUpdate, nowMs);
   return expected.filter((author) => !counted?.has(author));
 }
 
@@ -30,8 +41,9 @@ export function closeWhenComplete(turn: Turn) {
   const { state, nowMs } = turn;
   if (state.busy !== undefined || state.sync !== undefined) return;
   const { round, rules, members, roundStartsMs, startedMs } = state;
-  const limitMs = (roundStartsMs.get(round) ?? startedMs) + rules.maxRoundMs;
-  if (nowMs >= limitMs) return askToOpen(turn, round + 1);
+  const roundStartMs = roundStartsMs.get(round) ?? startedMs;
+  if (nowMs - roundStartMs < MIN_ROUND_MS) return;
+  if (nowMs - roundStartMs >= rules.maxRoundMs) return askToOpen(turn, round + 1);
   // A peer's inventory is on its way and may show what is missing.
   if (state.reconciling.size > 0) return;
   const complete = missingAuthors(state, round, nowMs).length === 0 && pendingIn(state, round) === 0;

@@ -86,13 +86,22 @@ export const active = (members: Members, nowMs: number): Member[] =>
   [...members.values()].filter((member) => isActive(member, nowMs));
 
 /**
- * Whose updates round `round` waits for: participating peers that have not passed it and are within reach. At round 0 also those that are about to start. Peers that sync or warm up join when they are ready.
+ * Whose updates round `round` waits for: participating peers that have not passed it and are within reach; at round 0
+ * also those that are about to start. Peers that sync or warm up join when they are ready. `newestUpdate` gives the
+ * newest round of which an author's update is here: where rounds are short it says more than the last presence.
  */
-export function expectedAuthors(members: Members, round: number, reach: number, nowMs: number): PeerId[] {
+export function expectedAuthors(
+  members: Members,
+  round: number,
+  reach: number,
+  newestUpdate: (author: PeerId) => number | undefined,
+  nowMs: number,
+): PeerId[] {
   return [...members.values()]
     .filter((member) => {
       const { presence } = member;
-      if (presence.round > round || presence.round < round - reach) return false;
+      const stands = Math.max(presence.round, newestUpdate(presence.author) ?? 0);
+      if (stands > round || stands < round - reach) return false;
       const starts = round === 0 && presence.phase === "waiting" && isActive(member, nowMs);
       return starts || isParticipating(member, nowMs);
     })

@@ -95,6 +95,14 @@ describe("a round", () => {
     expect(bench.take("open-round")).toEqual([{ type: "open-round", round: 4, closedRound: 3 }]);
   });
 
+  it("takes half a second for a round at the least", () => {
+    const bench = collecting(["ada"]).deliver(updateOf("ada", 3));
+    bench.put({ type: "opened", round: 4, roots: bench.rootsAt(4) }).take("open-round");
+    bench.trainAndPublish().hear("ada").deliver(updateOf("ada", 4));
+    expect(bench.wait(250).take("open-round")).toEqual([]);
+    expect(bench.wait(250).take("open-round").length).toBe(1);
+  });
+
   it("closes once, however often it is looked at", () => {
     const bench = collecting(["ada"]).deliver(updateOf("ada", 3)).wait(1_000);
     expect(bench.take("open-round").length).toBe(1);
@@ -117,6 +125,14 @@ describe("a round", () => {
     ["leaves", { leaving: true }],
   ] as const)("does not wait for a peer that %s", (_, said) => {
     const bench = collecting(["ada", "bea"]).deliver(updateOf("ada", 3)).hear("bea", said);
+    expect(bench.take("open-round").length).toBe(1);
+  });
+
+  it("waits for a peer whose last update shows it nearer than its last presence does", () => {
+    const bench = collecting(["ada", "bea"]).hear("bea", { round: 1 }).deliver(updateOf("bea", 2));
+    bench.deliver(updateOf("ada", 3));
+    expect(bench.take("open-round")).toEqual([]);
+    bench.deliver(updateOf("bea", 3));
     expect(bench.take("open-round").length).toBe(1);
   });
 
