@@ -130,7 +130,10 @@ export class TestBed {
   }
 
   run(...args: string[]): GlossaProcess {
-    const child = new GlossaProcess(args, { GLOSSA_HOME: join(this.directory, "home") });
+    const child = new GlossaProcess(args, {
+      GLOSSA_HOME: join(this.directory, "home"),
+      GLOSSA_RUNTIME_DIR: join(this.directory, "runtime"),
+    });
     this.#processes.push(child);
     return child;
   }
