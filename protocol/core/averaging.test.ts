@@ -164,6 +164,29 @@ describe("the same set of updates", () => {
     );
   });
 
+  it("gives the same bits whether sparse updates are added entry by entry or value by value", () => {
+    const chunksOnly = ({ length, forEachChunk }: GridUpdate): GridUpdate => ({ length, forEachChunk });
+    const sparse = history.map(({ round, key, weight }, at) => {
+      const result = codecs.topk.decode(
+        codecs.topk.encode(pseudoRandom(at, layout.total, 1), layout),
+        layout,
+      );
+      if (!result.ok) throw new Error(result.rejection.detail);
+      expect(result.update.forEachEntry).toBeDefined();
+      return { round, key, weight, update: result.update };
+    });
+    const [byEntry, byValue] = [replica(), replica()];
+    for (const item of sparse) {
+      byEntry.add(item.round, item.key, item.update, item.weight);
+      byValue.add(item.round, item.key, chunksOnly(item.update), item.weight);
+    }
+    expect(bits(byEntry.bodyAt(3))).toEqual(bits(byValue.bodyAt(3)));
+    expect(bits(byEntry.bodyAt(3))).not.toEqual(bits(genesis));
+    for (const item of sparse) byEntry.remove(item.round, item.key, item.update);
+    for (const item of sparse) byValue.remove(item.round, item.key, chunksOnly(item.update));
+    expect([bits(byEntry.bodyAt(3)), bits(byValue.bodyAt(3))]).toEqual([bits(genesis), bits(genesis)]);
+  });
+
   it("would give other bits with float32 sums, which is why the grid exists", () => {
     const updates = history.map(({ update: item, weight }) => ({ values: gridValues(item), weight }));
     const float32Mean = (order: typeof updates) => {

@@ -3,7 +3,7 @@
 //   theta_{r+1} = fround( theta_r - mean_r * 2^-30 )           folded over the open rounds in order
 // Owns sums and folding. Which updates count is decided elsewhere (update-set.ts, round.ts).
 import { LengthMismatchError, RoundNotHeldError, WeightError } from "../errors.ts";
-import { GRID_UNITS, type GridUpdate, MAX_UPDATE_WEIGHT, MAX_UPDATES_PER_ROUND } from "./grid.ts";
+import { addUpdate, GRID_UNITS, type GridUpdate, MAX_UPDATE_WEIGHT, MAX_UPDATES_PER_ROUND } from "./grid.ts";
 import type { ParameterLayout } from "./layout.ts";
 
 /** The weighted sums of one open round. */
@@ -83,7 +83,7 @@ export class ReplicatedBody {
     const open = this.#rounds.get(round) ?? this.#open(round);
     if (open.weights.has(key)) return "duplicate";
     if (open.weights.size >= MAX_UPDATES_PER_ROUND) return "full";
-    accumulate(open.numerators, update, weight);
+    addUpdate(open.numerators, update, weight);
     open.weights.set(key, weight);
     open.totalWeight += weight;
     this.#forgetBodiesAfter(round);
@@ -98,7 +98,7 @@ export class ReplicatedBody {
     const open = this.#rounds.get(round);
     const weight = open?.weights.get(key);
     if (open === undefined || weight === undefined) return false;
-    accumulate(open.numerators, update, -weight);
+    addUpdate(open.numerators, update, -weight);
     open.weights.delete(key);
     open.totalWeight -= weight;
     this.#forgetBodiesAfter(round);
@@ -141,15 +141,6 @@ export class ReplicatedBody {
   #forgetBodiesAfter(round: number): void {
     for (const held of [...this.#bodies.keys()]) if (held > round) this.#bodies.delete(held);
   }
-}
-
-/** numerators += weight * update, exactly. */
-function accumulate(numerators: Float64Array, update: GridUpdate, weight: number): void {
-  update.forEachChunk((offset, grid) => {
-    for (let at = 0; at < grid.length; at++) {
-      numerators[offset + at] = numerators[offset + at]! + weight * grid[at]!;
-    }
-  });
 }
 
 /** The body after a round; the same array where the round has no updates. */

@@ -4,7 +4,7 @@
 // Owns the residual's arithmetic; where it is stored is the driver's business.
 import { LengthMismatchError } from "../errors.ts";
 import type { Codec } from "./codec/codec.ts";
-import { GRID_UNITS, type GridUpdate } from "./grid.ts";
+import { addUpdate, GRID_UNITS, type GridUpdate } from "./grid.ts";
 import type { ParameterLayout } from "./layout.ts";
 
 export interface CompressedUpdate {
@@ -37,7 +37,7 @@ export function compressUpdate(
   if (!decoded.ok) {
     throw new TypeError(`codec ${codec.name} rejects its own payload: ${decoded.rejection.detail}`);
   }
-  addToResidual(input, decoded.update, -1);
+  addUpdate(input, decoded.update, -1 / GRID_UNITS);
   return { payload, update: decoded.update, residual: input };
 }
 
@@ -47,16 +47,7 @@ export function compressUpdate(
  */
 export function returnToResidual(residual: Float32Array, update: GridUpdate): void {
   requireLength("The update", update.length, residual.length);
-  addToResidual(residual, update, 1);
-}
-
-function addToResidual(residual: Float32Array, update: GridUpdate, sign: 1 | -1): void {
-  const unit = sign / GRID_UNITS;
-  update.forEachChunk((offset, grid) => {
-    for (let at = 0; at < grid.length; at++) {
-      residual[offset + at] = residual[offset + at]! + unit * grid[at]!;
-    }
-  });
+  addUpdate(residual, update, 1 / GRID_UNITS);
 }
 
 function requireLength(what: string, actual: number, expected: number): void {

@@ -55,6 +55,13 @@ describe("a run configuration", () => {
     ["no steps in a round", { training: { localSteps: 0 } }, "training.localSteps"],
     ["an infinite rate", { training: { learningRate: Number.POSITIVE_INFINITY } }, "training.learningRate"],
     ["a codec nobody has", { averaging: { codec: "zip" } }, "averaging.codec"],
+    ["a k for a codec that has none", { averaging: { codec: "int8", topK: 128 } }, "averaging.topK"],
+    ["a k that keeps nearly everything", { averaging: { codec: "topk", topK: 1025 } }, "averaging.topK"],
+    [
+      "a sparse codec that forgets what it drops",
+      { averaging: { codec: "topk", errorFeedbackDecay: 0 } },
+      "averaging.errorFeedbackDecay",
+    ],
     ["a quorum above one", { averaging: { quorum: 1.1 } }, "averaging.quorum"],
     ["a seed beyond 32 bits", { seed: 2 ** 32 }, "seed"],
     ["a name with control characters", { name: "a\u001b[31m" }, "name"],

@@ -2,7 +2,8 @@
 // help and documentation. Machine matters (ports, paths, device) are never here. The manifest is in run-manifest.ts.
 import { z } from "zod";
 import { RunConfigError } from "../errors.ts";
-import { CODEC_NAMES } from "./codec/registry.ts";
+import { CODEC_NAMES, DEFAULT_TOP_K, NEEDS_ERROR_FEEDBACK } from "./codec/registry.ts";
+import { MAX_TOP_K, MIN_TOP_K } from "./codec/topk-sections.ts";
 import { MAX_UPDATE_WEIGHT } from "./grid.ts";
 
 const integer = (min: number, max: number) => z.int().min(min).max(max);
@@ -42,6 +43,9 @@ const trainingSchema = z.strictObject({
 
 const averagingSchema = z.strictObject({
   codec: z.enum(CODEC_NAMES).default("int8").describe("how updates are compressed"),
+  topK: integer(MIN_TOP_K, MAX_TOP_K)
+    .default(DEFAULT_TOP_K)
+    .describe("values that codec topk keeps of each 4096 of a matrix"),
   errorFeedbackDecay: real(0, 1)
     .default(1)
     .describe("share of what compression dropped that is kept for the next round; 1 loses nothing"),
@@ -74,11 +78,20 @@ export const runConfigSchema = z
     training: trainingSchema.prefault({}),
     averaging: averagingSchema.prefault({}),
   })
-  .superRefine(({ model, training }, context) => {
+  .superRefine(({ model, training, averaging }, context) => {
     const problem = (path: readonly string[], message: string) =>
       context.addIssue({ code: "custom", path: [...path], message });
     if (model.width % model.heads !== 0) {
       problem(["model", "width"], `must be a multiple of heads (${model.heads})`);
+    }
+    if (averaging.codec !== "topk" && averaging.topK !== DEFAULT_TOP_K) {
+      problem(
+        ["averaging", "topK"],
+        `has no effect with codec ${averaging.codec}: leave it out or choose topk`,
+      );
+    }
+    if (NEEDS_ERROR_FEEDBACK.has(averaging.codec) && averaging.errorFeedbackDecay === 0) {
+      problem(["averaging", "errorFeedbackDecay"], `must be above 0 with codec ${averaging.codec}`);
     }
     const totalSteps = training.rounds * training.localSteps;
     if (training.warmupSteps > totalSteps) {

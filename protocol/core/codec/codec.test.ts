@@ -10,7 +10,7 @@ import type { Codec } from "./codec.ts";
 import { CHUNK_VALUES } from "./dense.ts";
 import { HEADER_BYTES } from "./header.ts";
 import { int8Codec } from "./int8.ts";
-import { CODEC_NAMES, codecs } from "./registry.ts";
+import { CODEC_NAMES, type CodecName, codecFor, codecs } from "./registry.ts";
 
 const sha256: Hash = (bytes) => createHash("sha256").update(bytes).digest();
 const layout = parameterLayout(vectors.layout.tensors, sha256);
@@ -20,6 +20,11 @@ function decodeGrid(codec: Codec, payload: Uint8Array): Float64Array {
   const result = codec.decode(payload, layout);
   if (!result.ok) throw new Error(result.rejection.detail);
   return gridValues(result.update);
+}
+
+function offence(codec: Codec, payload: Uint8Array): string {
+  const result = codec.decode(payload, layout);
+  return result.ok ? "accepted" : result.rejection.offence;
 }
 
 /** float32 values with magnitudes from denormal to the bound, as updates have them: blocks of like scale. */
@@ -34,7 +39,7 @@ const values = fc
   .map(([unit, exponent]) => Float32Array.from(unit, (value) => value * 2 ** exponent));
 
 describe.each(all)("codec $name", (codec) => {
-  const golden = vectors.payloads[codec.name as "float32" | "int8"];
+  const golden = vectors.payloads[codec.name as CodecName];
 
   it("reads a payload of an independent implementation to the same grid integers", () => {
     expect([...decodeGrid(codec, bytesFromHex(golden.payload))]).toEqual(golden.grid);
@@ -60,16 +65,6 @@ describe.each(all)("codec $name", (codec) => {
   it("encodes zero as zero", () => {
     const zero = codec.encode(new Float32Array(layout.total), layout);
     expect(decodeGrid(codec, zero)).toEqual(new Float64Array(layout.total));
-  });
-
-  it("saturates values beyond the bound instead of dropping or wrapping them", () => {
-    const input = new Float32Array(layout.total).map((_, index) => (index % 2 ? 1e30 : -1e30));
-    const grid = decodeGrid(codec, codec.encode(input, layout));
-    grid.forEach((value, index) => {
-      expect(Math.sign(value)).toBe(index % 2 ? 1 : -1);
-      expect(Math.abs(value)).toBeLessThanOrEqual(MAX_UPDATE_VALUE * GRID_UNITS);
-      expect(Math.abs(value)).toBeGreaterThan(0.9999 * MAX_UPDATE_VALUE * GRID_UNITS);
-    });
   });
 
   it("never makes a payload longer than it said", () => {
@@ -143,6 +138,24 @@ describe.each(all)("codec $name", (codec) => {
     fc.assert(fc.property(fc.uint8Array({ maxLength: 2000 }), (bytes) => !codec.decode(bytes, layout).ok));
   });
 
+  it("never throws on any bytes behind its own header, however many", () => {
+    const header = codec.encode(new Float32Array(layout.total), layout).subarray(0, HEADER_BYTES);
+    const most = codec.maxPayloadBytes(layout) - HEADER_BYTES;
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: 0, maxLength: most + 8, size: "max" }), (bytes) => {
+        const result = codec.decode(Uint8Array.from([...header, ...bytes]), layout);
+        if (!result.ok) {
+          expect(result.rejection.detail).not.toBe("");
+          return;
+        }
+        expect(Math.max(...gridValues(result.update).map(Math.abs))).toBeLessThanOrEqual(
+          MAX_UPDATE_VALUE * GRID_UNITS,
+        );
+      }),
+      { numRuns: 200 },
+    );
+  });
+
   it("hands out chunks that cover the update once and in order, also where tensors exceed a chunk", () => {
     const large = parameterLayout(
       [
@@ -167,15 +180,23 @@ describe.each(all)("codec $name", (codec) => {
   });
 });
 
+describe.each(all.filter(({ name }) => name !== "topk"))("codec $name, which sends every value,", (codec) => {
+  it("saturates values beyond the bound instead of dropping or wrapping them", () => {
+    const input = new Float32Array(layout.total).map((_, index) => (index % 2 ? 1e30 : -1e30));
+    const grid = decodeGrid(codec, codec.encode(input, layout));
+    grid.forEach((value, index) => {
+      expect(Math.sign(value)).toBe(index % 2 ? 1 : -1);
+      expect(Math.abs(value)).toBeLessThanOrEqual(MAX_UPDATE_VALUE * GRID_UNITS);
+      expect(Math.abs(value)).toBeGreaterThan(0.9999 * MAX_UPDATE_VALUE * GRID_UNITS);
+    });
+  });
+});
+
 describe("what a decoder finds inside a whole payload", () => {
   const floatAt = (payload: Uint8Array, offset: number, value: number): Uint8Array => {
     const other = payload.slice();
     new DataView(other.buffer).setFloat32(offset, value, true);
     return other;
-  };
-  const offence = (codec: Codec, payload: Uint8Array) => {
-    const result = codec.decode(payload, layout);
-    return result.ok ? "accepted" : result.rejection.offence;
   };
   const dense = codecs.float32.encode(new Float32Array(layout.total), layout);
   const blocks = codecs.int8.encode(pseudoRandom(3, layout.total, 1), layout);
@@ -216,6 +237,56 @@ describe("what a decoder finds inside a whole payload", () => {
     const padded = Buffer.concat([Buffer.alloc(3, 0xff), blocks, Buffer.alloc(2, 0xff)]);
     const inside = padded.subarray(3, 3 + blocks.length);
     expect(decodeGrid(codecs.int8, inside)).toEqual(decodeGrid(codecs.int8, blocks));
+  });
+});
+
+describe("codes that int4 and sign do not use", () => {
+  const codes = HEADER_BYTES + 4 * 3;
+
+  it("are the nibble 8, in either half of a byte, and padding that is not 0: out-of-bounds-update", () => {
+    const payload = codecs.int4.encode(pseudoRandom(3, layout.total, 1), layout);
+    // Five blocks of the first matrix, one of the second; no code has the value 8 yet.
+    const at = codes + 4 * 6;
+    for (const nibble of [0x08, 0x80]) {
+      const other = payload.slice();
+      other[at + 3] = nibble;
+      expect(offence(codecs.int4, other)).toBe("out-of-bounds-update");
+    }
+    const odd = parameterLayout([{ name: "odd", shape: [3, 3] }], sha256);
+    const padded = codecs.int4.encode(new Float32Array(9), odd);
+    padded[padded.length - 1] = 0x10;
+    expect(codecs.int4.decode(padded, odd)).toMatchObject({
+      rejection: { offence: "out-of-bounds-update" },
+    });
+  });
+
+  it("are bits behind the last sign of a block: out-of-bounds-update", () => {
+    const payload = codecs.sign.encode(pseudoRandom(3, layout.total, 1), layout);
+    payload[payload.length - 1]! |= 0x80;
+    expect(offence(codecs.sign, payload)).toBe("out-of-bounds-update");
+  });
+});
+
+describe("the sign codec", () => {
+  it("sends every value as the mean magnitude of its block", () => {
+    const pair = parameterLayout([{ name: "w", shape: [2, 2] }], sha256);
+    const result = codecs.sign.decode(codecs.sign.encode(Float32Array.of(1, -2, 0.5, -0.5), pair), pair);
+    if (!result.ok) throw new Error(result.rejection.detail);
+    expect([...gridValues(result.update)]).toEqual([1, -1, 1, -1].map((sign) => sign * GRID_UNITS));
+  });
+});
+
+describe("the codec of a run", () => {
+  it("is the one named, with the k of the run", () => {
+    for (const codec of CODEC_NAMES) expect(codecFor({ codec, topK: 64 }).name).toBe(codec);
+    const values = pseudoRandom(3, layout.total, 1);
+    const payload = codecFor({ codec: "topk", topK: 100 }).encode(values, layout);
+    expect(codecFor({ codec: "topk", topK: 100 }).decode(payload, layout).ok).toBe(true);
+    expect(offence(codecs.topk, payload)).toBe("undecodable-payload");
+  });
+
+  it("is known by an id that no other codec has", () => {
+    expect(new Set(all.map(({ id }) => id)).size).toBe(all.length);
   });
 });
 

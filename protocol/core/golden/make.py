@@ -66,6 +66,9 @@ def canonical(value) -> str:
 
 GRID = 2**30
 BLOCK = 256
+INT4_BLOCK = 64
+SIGN_BLOCK = 256
+CHUNK = 4096
 
 
 def size(tensor) -> int:
@@ -99,37 +102,191 @@ def decode_float32(payload, layout):
     return [to_grid(value) for value in struct.unpack(f"<{sum(map(size, layout))}f", payload[24:])]
 
 
-def encode_int8(values, layout) -> bytes:
-    vectors, scales, codes, at = [], [], [], 0
+def tensors(layout, values):
+    """Each tensor's rank and its own values."""
+    at = 0
     for tensor in layout:
-        own = values[at : at + size(tensor)]
+        yield len(tensor["shape"]), values[at : at + size(tensor)]
         at += size(tensor)
-        if len(tensor["shape"]) == 1:
+
+
+def cut(values, length):
+    return [values[at : at + length] for at in range(0, len(values), length)]
+
+
+def bytes_of_bits(bits) -> bytes:
+    """Bits in bytes, from the lowest of a byte up; the last byte filled up with zeros."""
+    return bytes(sum(bit << place for place, bit in enumerate(byte)) for byte in cut(bits, 8))
+
+
+def bits_of(value: int, count: int):
+    return [value >> place & 1 for place in range(count)]
+
+
+def int_block(block, largest_code):
+    scale = f32(max(map(abs, block)) / largest_code)
+    return scale, [0 if scale == 0 else floor(value / scale + 0.5) for value in block]
+
+
+def sign_block(block):
+    total = 0.0
+    for value in block:
+        total += abs(value)
+    return f32(total / len(block)), [1 if value < 0 else 0 for value in block]
+
+
+# name: id, block size, bits of a code, writer of a block, value of an unsigned code in units of the scale
+BLOCK_CODECS = {
+    "int8": (1, BLOCK, 8, lambda block: int_block(block, 127), lambda code: code - 256 * (code > 127)),
+    "int4": (2, INT4_BLOCK, 4, lambda block: int_block(block, 7), lambda code: code - 16 * (code > 7)),
+    "sign": (4, SIGN_BLOCK, 1, sign_block, lambda code: 1 - 2 * code),
+}
+
+
+def encode_blocks(name, values, layout) -> bytes:
+    codec, length, bits, write, _ = BLOCK_CODECS[name]
+    vectors, scales, codes = [], [], b""
+    for rank, own in tensors(layout, values):
+        if rank == 1:
             vectors += own
             continue
-        for start in range(0, len(own), BLOCK):
-            block = own[start : start + BLOCK]
-            scale = f32(max(map(abs, block)) / 127)
+        for block in cut(own, length):
+            scale, block_codes = write(block)
             scales.append(scale)
-            codes += [0 if scale == 0 else floor(value / scale + 0.5) for value in block]
-    return header(1, BLOCK, layout) + floats(vectors) + floats(scales) + struct.pack(f"<{len(codes)}b", *codes)
+            codes += bytes_of_bits([bit for code in block_codes for bit in bits_of(code, bits)])
+    return header(codec, length, layout) + floats(vectors) + floats(scales) + codes
+
+
+def decode_blocks(name, payload, layout):
+    _, length, bits, _, value_of = BLOCK_CODECS[name]
+    count = sum(size(t) for t in layout if len(t["shape"]) == 1)
+    blocks = sum(-(-size(t) // length) for t in layout if len(t["shape"]) > 1)
+    vectors = iter(struct.unpack_from(f"<{count}f", payload, 24))
+    scales = iter(struct.unpack_from(f"<{blocks}f", payload, 24 + 4 * count))
+    at = 24 + 4 * (count + blocks)
+    grid = []
+    for tensor in layout:
+        if len(tensor["shape"]) == 1:
+            grid += [to_grid(next(vectors)) for _ in range(size(tensor))]
+            continue
+        for start in range(0, size(tensor), length):
+            own = min(length, size(tensor) - start)
+            packed = int.from_bytes(payload[at : at + -(-own * bits // 8)], "little")
+            at += -(-own * bits // 8)
+            scale = next(scales)
+            for place in range(own):
+                code = packed >> place * bits & 2**bits - 1
+                grid.append(to_grid(value_of(code) * scale))
+    return grid
+
+
+def encode_int8(values, layout) -> bytes:
+    return encode_blocks("int8", values, layout)
 
 
 def decode_int8(payload, layout):
-    count = sum(size(t) for t in layout if len(t["shape"]) == 1)
-    blocks = sum(-(-size(t) // BLOCK) for t in layout if len(t["shape"]) > 1)
-    vectors = iter(struct.unpack_from(f"<{count}f", payload, 24))
-    scales = iter(struct.unpack_from(f"<{blocks}f", payload, 24 + 4 * count))
-    codes = iter(struct.unpack(f"<{sum(map(size, layout)) - count}b", payload[24 + 4 * (count + blocks) :]))
+    return decode_blocks("int8", payload, layout)
+
+
+# -- topk ----------------------------------------------------------------------------------------------------------
+
+
+def kept_of(count, k):
+    return -(-k * count // CHUNK)
+
+
+def two_levels(magnitudes):
+    """The recommended pair of levels: the best split of the magnitudes between buckets of their upper 15 bits."""
+    buckets = {}
+    for magnitude in magnitudes:
+        bucket = struct.unpack("<I", struct.pack("<f", magnitude))[0] >> 16
+        count, total = buckets.get(bucket, (0, 0.0))
+        buckets[bucket] = (count + 1, total + magnitude)
+    ordered = [buckets[bucket] for bucket in sorted(buckets)]
+    total = 0.0
+    for _, part in ordered:
+        total += part
+    best, count, below = None, 0, 0.0
+    for own_count, own_sum in ordered:
+        count += own_count
+        below += own_sum
+        rest = len(magnitudes) - count
+        low = below / count
+        high = (total - below) / rest if rest else low
+        score = low * below + high * (total - below)
+        if best is None or (rest and score > best[0]):
+            best = (score, low, high)
+    return [min(2**32 - 1, to_grid(level)) for level in best[1:]]
+
+
+def rice(gap, parameter):
+    return [0] * (gap >> parameter) + [1] + bits_of(gap, parameter)
+
+
+def encode_topk(values, layout, k) -> bytes:
+    vector_scales, vector_codes, levels, parameters, codes, gap_bits = [], [], [], [], [], []
+    for rank, own in tensors(layout, values):
+        if rank == 1:
+            for block in cut(own, BLOCK):
+                scale, block_codes = int_block(block, 127)
+                vector_scales.append(scale)
+                vector_codes += block_codes
+            continue
+        kept, gaps = [], []
+        for chunk in cut(own, CHUNK):
+            by_size = sorted(range(len(chunk)), key=lambda index: (-abs(chunk[index]), index))
+            indices = sorted(by_size[: kept_of(len(chunk), k)])
+            kept += [chunk[index] for index in indices]
+            gaps += [index - before - 1 for before, index in zip([-1] + indices, indices)]
+        low, high = two_levels([abs(value) for value in kept])
+        parameter = min(range(13), key=lambda r: sum((gap >> r) + 1 + r for gap in gaps))
+        levels += [low, high]
+        parameters.append(parameter)
+        codes += [bit for value in kept for bit in (int(value < 0), int(2 * GRID * abs(value) >= low + high))]
+        gap_bits += [bit for gap in gaps for bit in rice(gap, parameter)]
+    vectors = floats(vector_scales) + struct.pack(f"<{len(vector_codes)}b", *vector_codes)
+    fixed = vectors + struct.pack(f"<{len(levels)}I", *levels) + bytes(parameters)
+    return header(3, k, layout) + fixed + bytes_of_bits(codes) + bytes_of_bits(gap_bits)
+
+
+def decode_topk(payload, layout, k):
+    sizes = {rank: [size(t) for t in layout if (len(t["shape"]) == 1) == rank] for rank in (True, False)}
+    chunks = [[min(CHUNK, n - start) for start in range(0, n, CHUNK)] for n in sizes[False]]
+    blocks = sum(-(-n // BLOCK) for n in sizes[True])
+    at = 24
+    scales = iter(struct.unpack_from(f"<{blocks}f", payload, at))
+    at += 4 * blocks
+    vector_codes = iter(struct.unpack_from(f"<{sum(sizes[True])}b", payload, at))
+    at += sum(sizes[True])
+    levels = iter(struct.unpack_from(f"<{2 * len(chunks)}I", payload, at))
+    at += 8 * len(chunks)
+    parameters = iter(payload[at : at + len(chunks)])
+    at += len(chunks)
+    kept = sum(kept_of(n, k) for matrix in chunks for n in matrix)
+    codes = iter([bit for byte in payload[at : at + -(-kept // 4)] for bit in bits_of(byte, 8)])
+    at += -(-kept // 4)
+    gaps = iter([bit for byte in payload[at:] for bit in bits_of(byte, 8)])
+    matrices = iter(chunks)
     grid = []
     for tensor in layout:
-        for index in range(size(tensor)):
-            if len(tensor["shape"]) == 1:
-                grid.append(to_grid(next(vectors)))
-                continue
-            if index % BLOCK == 0:
+        if len(tensor["shape"]) == 1:
+            for start in range(0, size(tensor), BLOCK):
                 scale = next(scales)
-            grid.append(to_grid(next(codes) * scale))
+                grid += [to_grid(next(vector_codes) * scale) for _ in range(min(BLOCK, size(tensor) - start))]
+            continue
+        pair = [next(levels), next(levels)]
+        parameter = next(parameters)
+        for count in next(matrices):
+            values, index = [0] * count, -1
+            for _ in range(kept_of(count, k)):
+                quotient = 0
+                while next(gaps) == 0:
+                    quotient += 1
+                remainder = sum(next(gaps) << place for place in range(parameter))
+                index += (quotient << parameter) + remainder + 1
+                negative, level = next(codes), next(codes)
+                values[index] = -pair[level] if negative else pair[level]
+            grid += values
     return grid
 
 
@@ -198,6 +355,12 @@ def pseudo_random(seed: int, count: int, amplitude: float):
     return values
 
 
+SPARSE_LAYOUT = [
+    {"name": "a", "shape": [70, 64]},
+    {"name": "b", "shape": [300]},
+    {"name": "c", "shape": [2, 2, 3]},
+]
+
 LAYOUT = [
     {"name": "blocks.0.norm_1.weight", "shape": [3]},
     {"name": "blocks.0.attn.Wqkv.weight", "shape": [15, 20]},
@@ -226,6 +389,7 @@ CONFIG = {
     },
     "averaging": {
         "codec": "int8",
+        "topK": 64,
         "errorFeedbackDecay": 1,
         "weighting": "tokens",
         "openRounds": 2,
@@ -239,11 +403,31 @@ CONFIG = {
 def payload_vectors():
     values = pseudo_random(1, TOTAL, 2**-8)
     vectors = {}
-    for name, encode, decode in (("float32", encode_float32, decode_float32), ("int8", encode_int8, decode_int8)):
+    for name, encode, decode in [
+        ("float32", encode_float32, decode_float32),
+        *(
+            (name, lambda v, l, name=name: encode_blocks(name, v, l), lambda p, l, name=name: decode_blocks(name, p, l))
+            for name in BLOCK_CODECS
+        ),
+        ("topk", lambda v, l: encode_topk(v, l, 64), lambda p, l: decode_topk(p, l, 64)),
+    ]:
         payload = encode(values, LAYOUT)
         grid = decode(payload, LAYOUT)
         vectors[name] = {"payload": payload.hex(), "grid": grid}
     return {"values": floats(values).hex(), **vectors}
+
+
+def sparse_vectors():
+    """topk where matrices exceed a chunk, for three k; grids by the SHA-256 of their integers as int64."""
+    values = [value**3 for value in pseudo_random(5, sum(map(size, SPARSE_LAYOUT)), 1)]
+    values = [f32(value) for value in values]
+    cases = []
+    for k in (16, 100, 1024):
+        payload = encode_topk(values, SPARSE_LAYOUT, k)
+        grid = decode_topk(payload, SPARSE_LAYOUT, k)
+        digest = sha256(struct.pack(f"<{len(grid)}q", *grid)).hex()
+        cases.append({"k": k, "payload": payload.hex(), "entries": sum(q != 0 for q in grid), "gridDigest": digest})
+    return {"tensors": SPARSE_LAYOUT, "seed": 5, "cases": cases}
 
 
 def averaging_vectors():
@@ -287,6 +471,7 @@ def main():
         "canonicalNumbers": [number(value) for value in numbers],
         "layout": {"tensors": LAYOUT, "digest": layout_digest(LAYOUT).hex()},
         "payloads": payload_vectors(),
+        "sparse": sparse_vectors(),
         "averaging": averaging_vectors(),
         "merkle": merkle_vectors(),
         "updateSet": update_set_vectors(),

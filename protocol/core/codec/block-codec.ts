@@ -1,0 +1,181 @@
+// The frame that int8, int4 and sign share: matrices as small codes with one float32 scale per block, vectors as
+// float32. Owns the sections, their checks and the walk over blocks; how a block is coded is the BlockFormat's.
+// A block is `blockSize` consecutive values of one tensor (its last may be shorter); blocks never cross tensors,
+// because tensors differ in magnitude by orders, and each begins at a byte. Sections are kept apart:
+//
+//   24-byte header (parameter = blockSize)
+//   vectors  float32 little-endian, all 1-D tensors in body order
+//   scales   float32 little-endian, per matrix in body order ceil(length / blockSize)
+//   codes    per block ceil(values * bits / 8) bytes, all matrices in body order
+import { readFloats, writeFloats } from "../float-bytes.ts";
+import { type GridUpdate, MAX_UPDATE_VALUE, toGrid } from "../grid.ts";
+import { isVector, type ParameterLayout } from "../layout.ts";
+import { type Codec, type DecodeResult, rejected } from "./codec.ts";
+import { CHUNK_VALUES, denseRejection, encodable } from "./dense.ts";
+import { HEADER_BYTES, headerProblem, writeHeader } from "./header.ts";
+
+export interface BlockFormat {
+  readonly name: string;
+  readonly id: number;
+  /** Values in a block, 1 to 16,384; divides CHUNK_VALUES. */
+  readonly blockSize: number;
+  /** Bits of a code: 1, 4 or 8. */
+  readonly bits: number;
+  /** The largest scale for which every code's value stays within ±MAX_UPDATE_VALUE. */
+  readonly maxScale: number;
+  readonly errorBound: (maxMagnitude: number) => number;
+  /** Writes the codes of `block` at byte `at` of `target`, whose bytes there are 0, and returns the scale. */
+  readonly writeBlock: (block: Float32Array, target: Uint8Array, at: number) => number;
+  /** False where the `count` codes at byte `at` hold one that is not used, or padding that is not 0. */
+  readonly codesValid: (codes: Uint8Array, at: number, count: number) => boolean;
+  /** Fills `grid[from..to)` with the values of the codes at byte `at` as grid integers. */
+  readonly readBlock: (
+    codes: Uint8Array,
+    at: number,
+    scale: number,
+    grid: Float64Array,
+    from: number,
+    to: number,
+  ) => void;
+}
+
+/** Counts and byte offsets of the sections, and the exact length of a payload. */
+function sections(layout: ParameterLayout, { blockSize, bits }: BlockFormat) {
+  let vectors = 0;
+  let scales = 0;
+  let codeBytes = 0;
+  for (const tensor of layout.tensors) {
+    if (isVector(tensor)) {
+      vectors += tensor.length;
+      continue;
+    }
+    const whole = Math.floor(tensor.length / blockSize);
+    scales += Math.ceil(tensor.length / blockSize);
+    codeBytes += whole * Math.ceil((blockSize * bits) / 8);
+    codeBytes += Math.ceil(((tensor.length - whole * blockSize) * bits) / 8);
+  }
+  const scalesAt = HEADER_BYTES + 4 * vectors;
+  const codesAt = scalesAt + 4 * scales;
+  return { vectors, scales, scalesAt, codesAt, end: codesAt + codeBytes };
+}
+
+export function blockCodec(format: BlockFormat): Codec {
+  const { blockSize, bits } = format;
+  return {
+    name: format.name,
+    id: format.id,
+
+    maxPayloadBytes: (layout) => sections(layout, format).end,
+
+    encode(values, layout) {
+      const prepared = encodable(values, layout);
+      const { vectors, scales, scalesAt, codesAt, end } = sections(layout, format);
+      const payload = new Uint8Array(end);
+      writeHeader(payload, format, blockSize, layout);
+      const dense = new Float32Array(vectors);
+      const blockScales = new Float32Array(scales);
+      let denseAt = 0;
+      let scaleAt = 0;
+      let codeAt = codesAt;
+      for (const tensor of layout.tensors) {
+        const tensorValues = prepared.subarray(tensor.offset, tensor.offset + tensor.length);
+        if (isVector(tensor)) {
+          dense.set(tensorValues, denseAt);
+          denseAt += tensor.length;
+          continue;
+        }
+        for (let start = 0; start < tensor.length; start += blockSize) {
+          const block = tensorValues.subarray(start, Math.min(start + blockSize, tensor.length));
+          blockScales[scaleAt++] = format.writeBlock(block, payload, codeAt);
+          codeAt += Math.ceil((block.length * bits) / 8);
+        }
+      }
+      writeFloats(payload, HEADER_BYTES, dense);
+      writeFloats(payload, scalesAt, blockScales);
+      return payload;
+    },
+
+    decode(payload, layout): DecodeResult {
+      const problem = headerProblem(payload, format, blockSize, layout);
+      if (problem !== undefined) return rejected("undecodable-payload", problem);
+      const { vectors, scales, scalesAt, codesAt, end } = sections(layout, format);
+      if (payload.length !== end) {
+        return rejected("undecodable-payload", `${payload.length} bytes instead of ${end}`);
+      }
+      const dense = readFloats(payload, HEADER_BYTES, vectors);
+      const blockScales = readFloats(payload, scalesAt, scales);
+      const codes = payload.subarray(codesAt);
+      return (
+        denseRejection(dense, MAX_UPDATE_VALUE, "vector value") ??
+        denseRejection(blockScales, format.maxScale, "scale") ??
+        blockRejection(layout, format, blockScales, codes) ?? {
+          ok: true,
+          update: blockUpdate(layout, format, dense, blockScales, codes),
+        }
+      );
+    },
+
+    errorBound: format.errorBound,
+  };
+}
+
+function blockRejection(
+  layout: ParameterLayout,
+  { blockSize, bits, codesValid }: BlockFormat,
+  scales: Float32Array,
+  codes: Uint8Array,
+): DecodeResult | undefined {
+  const negative = scales.findIndex((scale) => scale < 0);
+  if (negative >= 0) return rejected("out-of-bounds-update", `scale ${negative} is negative`);
+  let at = 0;
+  for (const tensor of layout.tensors) {
+    if (isVector(tensor)) continue;
+    for (let start = 0; start < tensor.length; start += blockSize) {
+      const count = Math.min(blockSize, tensor.length - start);
+      if (!codesValid(codes, at, count)) {
+        return rejected("out-of-bounds-update", `${tensor.name} has an unused code from value ${start} on`);
+      }
+      at += Math.ceil((count * bits) / 8);
+    }
+  }
+  return undefined;
+}
+
+function blockUpdate(
+  layout: ParameterLayout,
+  { blockSize, bits, readBlock }: BlockFormat,
+  dense: Float32Array,
+  scales: Float32Array,
+  codes: Uint8Array,
+): GridUpdate {
+  return {
+    length: layout.total,
+    forEachChunk(visit) {
+      const chunk = new Float64Array(Math.min(CHUNK_VALUES, layout.total));
+      let denseAt = 0;
+      let codeAt = 0;
+      let scaleAt = 0;
+      for (const tensor of layout.tensors) {
+        for (let start = 0; start < tensor.length; start += CHUNK_VALUES) {
+          const grid = chunk.subarray(0, Math.min(CHUNK_VALUES, tensor.length - start));
+          if (isVector(tensor)) {
+            for (let at = 0; at < grid.length; at++) grid[at] = toGrid(dense[denseAt++]!);
+          } else {
+            for (let from = 0; from < grid.length; from += blockSize) {
+              const to = Math.min(from + blockSize, grid.length);
+              readBlock(codes, codeAt, scales[scaleAt++]!, grid, from, to);
+              codeAt += Math.ceil(((to - from) * bits) / 8);
+            }
+          }
+          visit(tensor.offset + start, grid);
+        }
+      }
+    },
+  };
+}
+
+/** The largest float32 not above a positive `value`. */
+export function float32AtMost(value: number): number {
+  const nearest = Math.fround(value);
+  return nearest <= value ? nearest : Math.fround(value * (1 - 2 ** -24));
+}
