@@ -15,6 +15,10 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
     summary: "the codecs on a real update: MB/s, bytes and error",
     load: async () => (await import("./codec.ts")).benchCodec,
   },
+  quality: {
+    summary: "the codecs' price in bits per byte: three peers, three languages, one process",
+    load: async () => (await import("./averaging-quality.ts")).benchAveragingQuality,
+  },
   tokenizer: {
     summary: "training and encoding, beside Hugging Face's tokenizer in Rust",
     load: async () => (await import("./tokenizer.ts")).benchTokenizer,

@@ -1,0 +1,33 @@
+import { describe, expect, it, vi } from "vitest";
+import { benchAveragingQuality } from "./averaging-quality.ts";
+
+async function run(...args: string[]) {
+  const log = vi.spyOn(console, "log").mockImplementation(() => {});
+  try {
+    await benchAveragingQuality(["--json", "--rounds", "1", "--steps", "1", "--batch", "1", ...args]);
+    return JSON.parse(log.mock.calls[0]![0] as string);
+  } finally {
+    log.mockRestore();
+  }
+}
+
+describe("the benchmark of averaging's quality", () => {
+  it("trains three vocabularies with each codec on the same tokens and compares with the first", async () => {
+    const { codecs } = await run("--codecs", "float32,topk-16");
+    expect(codecs).toMatchObject([
+      { codec: "float32", relativeLoss: 0, residualNorm: expect.closeTo(0, 5) },
+      { codec: "topk-16" },
+    ]);
+    const [dense, sparse] = codecs;
+    expect(dense.ratio).toBeCloseTo(1, 2);
+    expect(sparse.ratio).toBeGreaterThan(300);
+    expect(Object.keys(dense.bitsPerByte)).toHaveLength(3);
+    expect(sparse.relativeLoss).toBeCloseTo(sparse.meanBitsPerByte / dense.meanBitsPerByte - 1, 12);
+    expect(sparse.relativeSquaredError).toBeGreaterThan(0.5);
+  }, 60_000);
+
+  it("refuses a codec or k that no run could have, before it trains", async () => {
+    await expect(run("--codecs", "float32,zip")).rejects.toThrow(/averaging\.codec/);
+    await expect(run("--codecs", "topk-5000")).rejects.toThrow(/averaging\.topK/);
+  });
+});
