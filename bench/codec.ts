@@ -11,8 +11,11 @@ import { createTrainingModel } from "#model/training-model.ts";
 import type { Batch } from "#model/types.ts";
 import { ReplicatedBody } from "#protocol/core/averaging.ts";
 import type { Codec } from "#protocol/core/codec/codec.ts";
+import { int4Codec } from "#protocol/core/codec/int4.ts";
 import { int8Codec } from "#protocol/core/codec/int8.ts";
 import { CODEC_NAMES, codecs } from "#protocol/core/codec/registry.ts";
+import { signCodec } from "#protocol/core/codec/sign.ts";
+import { topKCodec } from "#protocol/core/codec/topk.ts";
 import { compressUpdate } from "#protocol/core/error-feedback.ts";
 import { readFloats } from "#protocol/core/float-bytes.ts";
 import { GRID_UNITS, type GridUpdate } from "#protocol/core/grid.ts";
@@ -21,6 +24,7 @@ import { type ParameterLayout, parameterLayout } from "#protocol/core/layout.ts"
 import { bodyRoot } from "#protocol/core/merkle.ts";
 import { type PresetName, presetNames, presets } from "#protocol/core/presets.ts";
 import { parseRunConfig, totalSteps } from "#protocol/core/run-config.ts";
+import { measureQuantisers, type QuantiserReport } from "./quantisers.ts";
 
 const USAGE = `npm run bench -- codec [--json] [--delta FILE] [--steps N] [--small]
   --delta FILE  a flat float32 little-endian update; without it the tiny model is trained on English novels
@@ -84,11 +88,15 @@ export async function benchCodec(args: string[]): Promise<void> {
   const variants: [string, Codec][] = [
     ...CODEC_NAMES.map((name): [string, Codec] => [name, codecs[name]]),
     ...[64, 128, 1024].map((block): [string, Codec] => [`int8, block ${block}`, int8Codec(block)]),
+    ...[32, 128, 256].map((block): [string, Codec] => [`int4, block ${block}`, int4Codec(block)]),
+    ...[64, 1024].map((block): [string, Codec] => [`sign, block ${block}`, signCodec(block)]),
+    ...[16, 128, 256, 512, 1024].map((k): [string, Codec] => [`topk, k ${k}`, topKCodec(k)]),
   ];
   const report = {
     machine: `${cpus()[0]?.model ?? "unknown"}, Node ${process.versions.node}`,
     delta: { source: delta.source, values: delta.values.length, kurtosis: kurtosis(delta) },
     codecs: variants.map(([name, codec]) => measureCodec(name, codec, delta)),
+    quantisers: [64, 256].map((k) => measureQuantisers(delta.values, delta.layout, k)),
     bodies: (flags.small ? (["tiny"] as const) : (["tiny", "12-block"] as const)).map(measureBody),
   };
   console.log(flags.json ? JSON.stringify(report) : describe(report));
@@ -248,10 +256,11 @@ interface Report {
   readonly machine: string;
   readonly delta: { readonly source: string; readonly values: number; readonly kurtosis: number };
   readonly codecs: readonly CodecReport[];
+  readonly quantisers: readonly QuantiserReport[];
   readonly bodies: readonly BodyReport[];
 }
 
-function describe({ machine, delta, codecs: rows, bodies }: Report): string {
+function describe({ machine, delta, codecs: rows, quantisers, bodies }: Report): string {
   const whole = (value: number) => value.toFixed(0).padStart(8);
   return [
     machine,
@@ -265,6 +274,16 @@ function describe({ machine, delta, codecs: rows, bodies }: Report): string {
         row.ratio.toFixed(3).padStart(8) +
         row.relativeSquaredError.toExponential(2).padStart(14) +
         `  ${whole(row.encodeMBps)} ${whole(row.decodeMBps)} ${whole(row.errorFeedbackMBps)}`,
+    ),
+    "",
+    "topk keeps    share of squares   2-bit rel.sq.error: two magnitudes   four bins   1-bit: sign",
+    ...quantisers.map(
+      (row) =>
+        `${row.k} of 4096`.padEnd(14) +
+        row.keptEnergy.toFixed(3).padStart(16) +
+        row.twoMagnitudes.toFixed(4).padStart(37) +
+        row.fourBins.toFixed(4).padStart(12) +
+        row.sign.toFixed(4).padStart(14),
     ),
     "",
     "body          parameters   add MB/s fold MB/s root MB/s  round of 3 peers",
