@@ -69,8 +69,7 @@ export function planMemory(config: ModelConfig, plan: StepPlan): MemoryPlan {
     void isSum;
     const addition = buildGradientStep(config, batchSize, microBatchSize, groups, { recompute });
     // Each session keeps the memory it once had.
-    activationsBytes =
-      peakLiveBytes(addition) + peakLiveBytes(buildUpdateStep(config, OPTIMIZER, groups));
+    activationsBytes = peakLiveBytes(addition) + peakLiveBytes(buildUpdateStep(config, OPTIMIZER, groups));
   }
   activationsBytes += peakLiveBytes(buildEvaluation(config, microBatchSize));
 

@@ -67,8 +67,9 @@ export async function createTrainingModel(options: TrainingModelOptions): Promis
       "give a divisor of the batch",
     );
   }
-  const model = new CompiledModel(options);
-  await model.load(options.body, options.embedding);
+  const { body, embedding, ...rest } = options;
+  const model = new CompiledModel(rest);
+  await model.load(body, embedding);
   return model;
 }
 
@@ -90,9 +91,12 @@ interface Computed {
   readonly outputs: Tensors;
 }
 
+/** Without the arrays that were given: their copies are the model's state. */
+type CompiledModelOptions = Omit<TrainingModelOptions, "body" | "embedding">;
+
 class CompiledModel implements TrainingModel {
   readonly config: ModelConfig;
-  readonly #options: TrainingModelOptions;
+  readonly #options: CompiledModelOptions;
   readonly #microBatchSize: number;
   readonly #groups: Readonly<Record<ParameterGroup, Group>>;
   /** Compiled when first asked for: most peers never take an embedding step, some never evaluate. */
@@ -101,7 +105,7 @@ class CompiledModel implements TrainingModel {
   #lastCall: Promise<void> = Promise.resolve();
   #disposed = false;
 
-  constructor(options: TrainingModelOptions) {
+  constructor(options: CompiledModelOptions) {
     this.config = options.config;
     this.#options = options;
     this.#microBatchSize = options.microBatchSize ?? options.batchSize;

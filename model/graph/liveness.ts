@@ -44,7 +44,9 @@ export function peakLiveBytes(graph: Graph, callersOutputs: (name: string) => bo
   graph.nodes.forEach((node, at) => {
     const counts = (value: Value) => !outside.has(value) && !resident.has(value);
     const dying = new Set(
-      [...node.inputs, ...node.outputs].map(storageOf).filter((value) => counts(value) && lastUse.get(value) === at),
+      [...node.inputs, ...node.outputs]
+        .map(storageOf)
+        .filter((value) => counts(value) && lastUse.get(value) === at),
     );
     const made = node.outputs.filter((value) => storageOf(value) === value && counts(value));
     const [first] = node.inputs.map(storageOf);

@@ -71,9 +71,10 @@ export function headGradients(b: GraphBuilder, inputs: HeadInputs, training: Hea
   let { dHead } = training;
   let nats: Value | undefined;
   const dHiddens: Value[] = [];
+  // All that reads a chunk's logits and probabilities, the loss not least: nothing goes on before they are free.
+  let finished: Value[] = [];
   for (const chunk of chunksOf(b, inputs)) {
-    const last = dHiddens.at(-1);
-    const hidden = b.after(chunk.hidden, last === undefined ? [] : [last, ...(dHead ? [dHead] : [])]);
+    const hidden = b.after(chunk.hidden, finished);
     const sum = b.reduceSum(b.linearCrossEntropy(hidden, head, chunk.targets).nats, [0]);
     nats = nats === undefined ? sum : b.add(nats, sum);
     const known = new Map([[sum, training.dNats]]);
@@ -82,9 +83,9 @@ export function headGradients(b: GraphBuilder, inputs: HeadInputs, training: Hea
     const [dHidden, dHeadNow] = b.scope("backward", () => backpropagate(b, known, wanted));
     dHiddens.push(dHidden!);
     dHead = dHeadNow ?? dHead;
+    finished = [nats, dHidden!, ...(dHead === undefined ? [] : [dHead])];
   }
-  const dHidden = b.after(b.concat(dHiddens, 0), dHead === undefined ? [] : [dHead]);
-  return { nats: nats!, dHidden, dHead };
+  return { nats: nats!, dHidden: b.after(b.concat(dHiddens, 0), finished), dHead };
 }
 
 function chunksOf(b: GraphBuilder, { hidden, head, targets, chunkLogitsBytes }: HeadInputs) {
