@@ -40,7 +40,10 @@ export class Lifecycle {
       const { name, stop } = part;
       let timer: NodeJS.Timeout | undefined;
       const overrun = new Promise<never>((_, reject) => {
-        timer = setTimeout(() => reject(new Error(`did not stop within ${STOP_TIMEOUT_MS} ms`)), STOP_TIMEOUT_MS);
+        timer = setTimeout(
+          () => reject(new Error(`did not stop within ${STOP_TIMEOUT_MS} ms`)),
+          STOP_TIMEOUT_MS,
+        );
       });
       try {
         await Promise.race([Promise.resolve().then(stop), overrun]);
