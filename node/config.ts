@@ -1,7 +1,7 @@
 // NodeConfig: what one peer decides for itself. Nothing in here is agreed with anyone; the run's terms are RunConfig.
 import { availableParallelism, hostname } from "node:os";
 import { z } from "zod";
-import { choice, integer, setting, text } from "./settings.ts";
+import { choice, flagSwitch, integer, setting, text } from "./settings.ts";
 
 /** The names people see; they become file names too. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/;
@@ -114,6 +114,16 @@ export const nodeConfigSchema = z
     device: setting(choice(["auto", "cpu", "webgpu", "cuda"]).default("auto"), {
       description: "Where to train: auto (the best that works), cpu, webgpu or cuda.",
       value: "DEVICE",
+      group: COMPUTE,
+    }),
+    microBatch: setting(integer(1, 65_536).optional(), {
+      description: "Sequences computed at once, a divisor of the run's batch: less memory, the same step.",
+      value: "N",
+      defaultText: "the run's batch",
+      group: COMPUTE,
+    }),
+    recompute: setting(flagSwitch(), {
+      description: "Compute the values of each block again instead of keeping them: less memory, slower.",
       group: COMPUTE,
     }),
     threads: setting(integer(1, 1024).default(defaultThreads), {

@@ -159,6 +159,8 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
       genesis,
       optimizer: { ...runConfig.training, totalSteps: totalSteps(runConfig) },
       batchSize: runConfig.training.batchSize,
+      microBatchSize: config.microBatch,
+      recompute: config.recompute,
       plan: {
         localSteps: runConfig.training.localSteps,
         momentsAcrossRounds: runConfig.training.momentsAcrossRounds,

@@ -23,7 +23,7 @@ export async function createOnDevice(
   for (const candidate of candidates()) {
     const model = await createIfThere(candidate, options);
     if (model === undefined) continue;
-    const passMs = await timePass(model, options.batchSize);
+    const passMs = await timePass(model, options.microBatchSize ?? options.batchSize);
     if (fastest === undefined || passMs < fastest.passMs) {
       await fastest?.model.dispose();
       fastest = { model, device: candidate, passMs };

@@ -42,6 +42,9 @@ export interface CreateOptions {
   readonly genesis: Float32Array;
   readonly optimizer: OptimizerConfig;
   readonly batchSize: number;
+  /** Sequences computed at once; the default is the batch. */
+  readonly microBatchSize?: number | undefined;
+  readonly recompute?: boolean | undefined;
   readonly plan: RoundPlan;
   readonly device: Device | "auto";
   readonly threads: number;

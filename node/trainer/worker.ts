@@ -83,6 +83,8 @@ async function create(options: CreateOptions): Promise<CreateResult> {
     config,
     optimizer,
     batchSize,
+    microBatchSize: options.microBatchSize,
+    recompute: options.recompute,
     threads: options.threads,
     body: genesis,
     embedding,
