@@ -11,6 +11,10 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
     summary: "one training step: tokens per second and where the time goes",
     load: async () => (await import("./step.ts")).benchStep,
   },
+  memory: {
+    summary: "peak memory of training, recomputed or not, beside the plan's estimate",
+    load: async () => (await import("./memory.ts")).benchMemory,
+  },
   codec: {
     summary: "the codecs on a real update: MB/s, bytes and error",
     load: async () => (await import("./codec.ts")).benchCodec,

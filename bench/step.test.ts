@@ -2,8 +2,9 @@ import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { flopsPerToken } from "#model/plan.ts";
 import { median } from "./median.ts";
-import { benchStep, flopsPerToken, type StepReport } from "./step.ts";
+import { benchStep, type StepReport } from "./step.ts";
 import { compareWith } from "./step-baseline.ts";
 import { nodeCosts, partOf, sharesBy, type TraceEvent } from "./step-profile.ts";
 

@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { bodyLength, bodyTensors, EMBEDDING_NAME, embeddingLength } from "#model/architecture.ts";
 import { genesisBody, initialEmbedding } from "#model/genesis.ts";
 import { elementCount, type Graph } from "#model/graph/ops.ts";
+import { flopsPerToken } from "#model/plan.ts";
 import { RandomStream } from "#model/random.ts";
 import { buildTrainStep, stepInputs } from "#model/train-step.ts";
 import { createTrainingModel } from "#model/training-model.ts";
@@ -179,16 +180,6 @@ export async function measureStep(options: StepOptions): Promise<StepReport> {
     embeddingParameters: embeddingLength(config),
     machine: describeMachine(),
   };
-}
-
-/**
- * Multiplications and additions of the matrix products for one token: 2 per weight forward and 4 backward (Kaplan et al.
- * 2020, section 2.1; the head counts, the embedding's look-up does not), and 12 T d per block for attention's own two
- * products, which are computed in full and then masked.
- */
-export function flopsPerToken({ blocks, width, sequenceLength, vocabularySize }: ModelConfig): number {
-  const matrixWeights = blocks * 12 * width * width + vocabularySize * width;
-  return 6 * matrixWeights + 12 * blocks * sequenceLength * width;
 }
 
 /** A value for every input of the step: the parameters given, moments of zero, scalars well within their range. */

@@ -1,46 +1,42 @@
-// What training a model will take, before anything runs: parameters, arithmetic, and memory at the peak. Estimates from the
-// very graphs that will run. Measures nothing and decides nothing.
+// What training a model will take, before anything runs: arithmetic, and memory at the peak from the very graphs that will
+// run. Estimates only: it measures nothing.
 import { bodyLength, embeddingLength } from "./architecture.ts";
 import { peakLiveBytes } from "./graph/liveness.ts";
-import {
-  buildEvaluation,
-  buildGradientStep,
-  buildTrainStep,
-  buildUpdateStep,
-  stepInputs,
-  stepOutputs,
-} from "./train-step.ts";
+import { buildEvaluation, buildGradientStep, buildTrainStep, buildUpdateStep } from "./train-step.ts";
 import type { ModelConfig, OptimizerConfig } from "./types.ts";
 
-/** How a step is computed: the choices that memory depends on. */
+/** How a step is computed: what memory depends on besides the model. */
 export interface StepPlan {
   readonly batchSize: number;
+  /** A divisor of the batch. */
   readonly microBatchSize: number;
   readonly recompute: boolean;
 }
 
+/** Bytes at the peak; the parts add up to the total. */
 export interface MemoryPlan {
-  /** Weights; on the host two copies, which a step reads and writes in turn. */
-  readonly parametersBytes: number;
+  /** Weights, in two copies: a step reads one and writes the other. */
+  readonly parameters: number;
   /** Both of AdamW's moments, likewise. */
-  readonly momentsBytes: number;
-  /** One gradient of each parameter. */
-  readonly gradientsBytes: number;
-  /** Values between the parameters and the loss, and temporaries of the optimizer. */
-  readonly activationsBytes: number;
-  /** Node, onnxruntime, the compiled graphs, and what an allocator loses between values of different sizes. */
-  readonly runtimeBytes: number;
-  readonly totalBytes: number;
+  readonly moments: number;
+  /** One gradient of every parameter. */
+  readonly gradients: number;
+  /** Values between parameters and loss, and temporaries of the optimizer. */
+  readonly activations: number;
+  /** The process itself, copies of a step's results that the binding makes, and gaps between an allocator's blocks. */
+  readonly runtime: number;
+  readonly total: number;
 }
 
 const BYTES_PER_PARAMETER = 4;
 const STATE_COPIES = 2;
-/** Resident size of a peer's trainer before a model is there: Node 24 with its heap, onnxruntime's library. */
+/** Node 24 with onnxruntime's library, before there is a model. */
 const PROCESS_BYTES = 120 * 2 ** 20;
-/** Measured resident size over live values; see docs/decisions.md for the table. */
-const ALLOCATOR_OVERHEAD = 0.25;
+/** What an arena takes beyond the values alive in it: a share of them and a part that is always there. Fitted, see the tests. */
+const ARENA_OVERHEAD = 0.15;
+const ARENA_SLACK_BYTES = 32 * 2 ** 20;
 
-/** Any: no number depends on it. */
+/** Any: no size depends on it. */
 const OPTIMIZER: OptimizerConfig = {
   learningRate: 1e-3,
   beta1: 0.9,
@@ -53,37 +49,61 @@ const OPTIMIZER: OptimizerConfig = {
   finalLearningRateRatio: 0.1,
 };
 
-/** Peak memory of training with evaluation now and then, in bytes, all of it in one address space. */
+/** Peak memory of a process that trains and evaluates. On a GPU: what device and host need together. */
 export function planMemory(config: ModelConfig, plan: StepPlan): MemoryPlan {
   const groups = ["body", "embedding"] as const;
   const { batchSize, microBatchSize, recompute } = plan;
   const modelBytes = BYTES_PER_PARAMETER * (bodyLength(config) + embeddingLength(config));
-  const gradientsBytes = modelBytes;
-
-  let activationsBytes: number;
+  const evaluation = peakLiveBytes(buildEvaluation(config, microBatchSize));
+  let passes: number[];
   if (microBatchSize === batchSize) {
-    const step = buildTrainStep(config, OPTIMIZER, batchSize, groups, { recompute });
-    activationsBytes = peakLiveBytes(step) - gradientsBytes;
+    passes = [peakLiveBytes(buildTrainStep(config, OPTIMIZER, batchSize, groups, { recompute })), evaluation];
   } else {
-    const isSum = new Set(["gradient"]);
-    void isSum;
     const addition = buildGradientStep(config, batchSize, microBatchSize, groups, { recompute });
-    // Each session keeps the memory it once had.
-    activationsBytes = peakLiveBytes(addition) + peakLiveBytes(buildUpdateStep(config, OPTIMIZER, groups));
+    passes = [peakLiveBytes(addition), peakLiveBytes(buildUpdateStep(config, OPTIMIZER, groups)), evaluation];
   }
-  activationsBytes += peakLiveBytes(buildEvaluation(config, microBatchSize));
-
-  const parametersBytes = STATE_COPIES * modelBytes;
-  const momentsBytes = 2 * STATE_COPIES * modelBytes;
-  const runtimeBytes = PROCESS_BYTES + Math.round(ALLOCATOR_OVERHEAD * activationsBytes);
-  return {
-    parametersBytes,
-    momentsBytes,
-    gradientsBytes,
-    activationsBytes,
-    runtimeBytes,
-    totalBytes: parametersBytes + momentsBytes + gradientsBytes + activationsBytes + runtimeBytes,
-  };
+  // Every compiled graph keeps the memory that it once had. In one pass gradients are values of the graph like others.
+  const values = passes.reduce((sum, bytes) => sum + bytes, 0);
+  const gradients = modelBytes;
+  const activations = microBatchSize === batchSize ? Math.max(0, values - gradients) : values;
+  const parameters = STATE_COPIES * modelBytes;
+  const moments = 2 * STATE_COPIES * modelBytes;
+  const resultCopies = 3 * modelBytes;
+  const runtime = Math.round(
+    PROCESS_BYTES + resultCopies + passes.length * ARENA_SLACK_BYTES + ARENA_OVERHEAD * values,
+  );
+  const total = parameters + moments + gradients + activations + runtime;
+  return { parameters, moments, gradients, activations, runtime, total };
 }
-void stepInputs;
-void stepOutputs;
+
+/**
+ * The plan for this batch that fits into `bytes` and costs least time: the largest micro-batch, without computing anything
+ * again if that is possible at all. Undefined where none fits.
+ */
+export function findFittingPlan(config: ModelConfig, batchSize: number, bytes: number): StepPlan | undefined {
+  const sizes = Array.from({ length: batchSize }, (_, index) => index + 1);
+  for (const recompute of [false, true]) {
+    let fitting: StepPlan | undefined;
+    // Upwards, because the largest ones take longest to plan.
+    for (const microBatchSize of sizes.filter((size) => batchSize % size === 0)) {
+      const plan: StepPlan = { batchSize, microBatchSize, recompute };
+      if (planMemory(config, plan).total > bytes) break;
+      fitting = plan;
+    }
+    if (fitting !== undefined) return fitting;
+  }
+  return undefined;
+}
+
+/**
+ * Multiplications and additions of the matrix products for one token: 2 per weight forward and 4 backward (Kaplan et al.
+ * 2020, section 2.1; the head counts, the embedding's look-up does not), and 12 T d per block for attention's own two
+ * products, which are computed in full and then masked. Recomputation adds a forward pass of the blocks.
+ */
+export function flopsPerToken(
+  { blocks, width, sequenceLength, vocabularySize }: ModelConfig,
+  recompute = false,
+): number {
+  const blockForward = blocks * (2 * 12 * width * width + 4 * sequenceLength * width);
+  return (recompute ? 4 : 3) * blockForward + 6 * vocabularySize * width;
+}

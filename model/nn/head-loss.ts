@@ -74,13 +74,14 @@ export function headGradients(b: GraphBuilder, inputs: HeadInputs, training: Hea
   // All that reads a chunk's logits and probabilities, the loss not least: nothing goes on before they are free.
   let finished: Value[] = [];
   for (const chunk of chunksOf(b, inputs)) {
+    const since = b.nodes.length;
     const hidden = b.after(chunk.hidden, finished);
     const sum = b.reduceSum(b.linearCrossEntropy(hidden, head, chunk.targets).nats, [0]);
     nats = nats === undefined ? sum : b.add(nats, sum);
     const known = new Map([[sum, training.dNats]]);
     if (dHead !== undefined) known.set(head, dHead);
     const wanted = training.trainsHead ? [hidden, head] : [hidden];
-    const [dHidden, dHeadNow] = b.scope("backward", () => backpropagate(b, known, wanted));
+    const [dHidden, dHeadNow] = b.scope("backward", () => backpropagate(b, known, wanted, { since }));
     dHiddens.push(dHidden!);
     dHead = dHeadNow ?? dHead;
     finished = [nats, dHidden!, ...(dHead === undefined ? [] : [dHead])];
