@@ -69,7 +69,7 @@ export function parseManifest(bytes: Uint8Array, expectedRunId: RunId, hash: Has
   checked(() => parameterLayout(manifest.layout, hash));
   const canonical = encodeManifest(manifest);
   if (canonical.length !== bytes.length || canonical.some((byte, index) => byte !== bytes[index])) {
-    throw invalid("its JSON is not canonical or leaves fields out");
+    throw invalid("another version of glossa made it, or its JSON was changed");
   }
   return manifest;
 }
@@ -99,6 +99,6 @@ function checked<Value>(check: () => Value): Value {
 const invalid = (detail: string, cause?: unknown): ManifestError =>
   new ManifestError(
     "MANIFEST_INVALID",
-    `The run's manifest cannot be used: ${detail.replace(/\.$/, "")}; ask whoever made the run for a new invite.`,
+    `The run's manifest cannot be used: ${detail.replace(/\.$/, "")}; use the version that made the run, or a new invite.`,
     cause === undefined ? undefined : { cause },
   );
