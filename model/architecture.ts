@@ -38,6 +38,17 @@ export function validateModelConfig(config: ModelConfig): void {
   }
 }
 
+/** Rejects micro-batches that a batch is not made of. */
+export function validateMicroBatchSize(microBatchSize: number, batchSize: number): void {
+  if (!Number.isSafeInteger(microBatchSize) || microBatchSize < 1 || batchSize % microBatchSize !== 0) {
+    throw new ModelConfigError(
+      "microBatchSize",
+      `micro-batches of ${microBatchSize} do not divide a batch of ${batchSize}`,
+      "give a divisor of the batch",
+    );
+  }
+}
+
 /** Names of one block's tensors. */
 export function blockTensorNames(block: number) {
   const prefix = `transformer.blocks.${block}`;

@@ -1,6 +1,6 @@
 // A model in training on one device: owns the parameters, the moments and the compiled steps, and takes one call at a time.
 // Calls block this thread for as long as they compute, so the caller is a worker. It knows nothing of data or peers.
-import { validateModelConfig } from "./architecture.ts";
+import { validateMicroBatchSize, validateModelConfig } from "./architecture.ts";
 import { ModelConfigError, ModelDisposedError, NonFiniteStepError, TensorSizeError } from "./errors.ts";
 import type { Graph } from "./graph/ops.ts";
 import { microBatchesOf, type Tokens } from "./micro-batches.ts";
@@ -60,13 +60,7 @@ export async function createTrainingModel(options: TrainingModelOptions): Promis
   if (!Number.isSafeInteger(batchSize) || batchSize < 1) {
     throw new ModelConfigError("batchSize", `batchSize is ${batchSize}`, "give a positive whole number");
   }
-  if (!Number.isSafeInteger(microBatchSize) || microBatchSize < 1 || batchSize % microBatchSize !== 0) {
-    throw new ModelConfigError(
-      "microBatchSize",
-      `micro-batches of ${microBatchSize} do not divide a batch of ${batchSize}`,
-      "give a divisor of the batch",
-    );
-  }
+  validateMicroBatchSize(microBatchSize, batchSize);
   const { body, embedding, ...rest } = options;
   const model = new CompiledModel(rest);
   await model.load(body, embedding);

@@ -14,6 +14,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   entry("demo", async () => (await import("./demo.ts")).demoCommand),
   entry("bootstrap", async () => (await import("./bootstrap.ts")).bootstrapCommand),
   entry("init", async () => (await import("./init.ts")).initCommand),
+  entry("plan", async () => (await import("./plan.ts")).planCommand),
   entry("peer", async () => (await import("./peer.ts")).peerCommand),
   entry("stats", async () => (await import("./stats.ts")).statsCommand),
   entry("version", async () => (await import("./version.ts")).versionCommand),

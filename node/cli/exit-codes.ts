@@ -195,6 +195,12 @@ export const EXIT_TABLE: readonly Row[] = [
     "UPDATE_NOT_FINITE",
   ),
   row(42, "a trainer that stopped unexpectedly", "Start the peer again: it resumes.", "TRAINER_CRASHED"),
+  row(
+    43,
+    "a run that does not fit into this machine's memory",
+    "Take the micro-batch or recomputation that the message names.",
+    "PLAN_DOES_NOT_FIT",
+  ),
   row(50, "a demo whose peers died, disagreed or did not learn", "Run it again with --keep.", "DEMO_FAILED"),
   row(60, "no running peer to ask", "Start one with glossa peer, or give --state-dir.", "NO_RUNNING_PEER"),
   row(61, "a peer that does not answer", "Check that its process is alive.", "CONTROL_UNREACHABLE"),

@@ -1,0 +1,125 @@
+// `glossa plan`: what a run will take of this machine, before anything is made or joined.
+import { z } from "zod";
+import { type PresetName, presetNames, presets } from "#protocol/core/presets.ts";
+import { parseRunConfig } from "#protocol/core/run-config.ts";
+import { DEFAULT_VOCABULARY_SIZE, nodeConfigSchema } from "../config.ts";
+import { type Calibration, calibrate } from "../planning/calibrate.ts";
+import { machineMemoryBytes } from "../planning/machine-memory.ts";
+import { PlanDoesNotFitError, planRun, type RunPlan } from "../planning/run-plan.ts";
+import { choice, flagSwitch, setting } from "../settings.ts";
+import { bytes, count, duration } from "../terminal/format.ts";
+import { table } from "../terminal/table.ts";
+import { defineCommand } from "./command.ts";
+import { mergeConfigs, nestRunFlags, runFlags } from "./run-flags.ts";
+
+const { vocabularySize, device, microBatch, recompute, threads } = nodeConfigSchema.shape;
+
+export const planCommand = defineCommand({
+  name: "plan",
+  summary: "Say what a run will take of this machine, before anything runs.",
+  description:
+    "Counts parameters, memory at the peak, arithmetic and traffic of a run, and times a few steps of a small model on " +
+    "the device. A run that does not fit is refused with what would fit instead. Takes the run's own settings as init does.",
+  settings: z.object({
+    preset: setting(choice(presetNames as readonly [PresetName, ...PresetName[]]).default("tiny"), {
+      description: "Which run.",
+      value: "PRESET",
+      group: "This peer",
+    }),
+    vocabularySize,
+    device,
+    microBatch,
+    recompute,
+    threads,
+    noCalibration: setting(flagSwitch(), { description: "Count only; time nothing.", group: "This peer" }),
+    ...runFlags,
+  }),
+  examples: [
+    ["glossa plan --preset 12-block --vocabulary-size 50257 --micro-batch 1", "The paper's smallest model"],
+    ["glossa plan --preset tiny --json | jq .plan.memory.total", "For programs"],
+  ],
+  async run(settings, { signal, stdout, flags: { json } }) {
+    const { preset, vocabularySize: tokens, noCalibration, ...rest } = settings;
+    const { device: wanted, microBatch: atOnce, recompute: again, threads: cores, ...runSettings } = rest;
+    const run = parseRunConfig(mergeConfigs(presets[preset].config, nestRunFlags(runSettings)));
+    const plan = planRun(run, {
+      vocabularySize: tokens ?? DEFAULT_VOCABULARY_SIZE,
+      microBatch: atOnce,
+      recompute: again,
+      machineBytes: machineMemoryBytes(),
+    });
+    const calibration =
+      plan.fits && !noCalibration
+        ? await calibrate(plan.config, { device: wanted, threads: cores, signal })
+        : undefined;
+    const speed = calibration && speedOf(plan, calibration);
+    stdout.write(
+      json
+        ? `${JSON.stringify({ plan, ...(calibration && { calibration, expected: speed }) })}\n`
+        : `${planLines(plan, calibration).join("\n")}\n`,
+    );
+    if (!plan.fits) throw new PlanDoesNotFitError(plan, remedyOf(plan), bytes);
+  },
+});
+
+function speedOf(plan: RunPlan, { flopsPerSecond }: Calibration) {
+  const tokensPerSecond = flopsPerSecond / plan.flopsPerToken;
+  return { tokensPerSecond, roundMs: (1000 * plan.tokensPerRound) / tokensPerSecond };
+}
+
+/** The plan as people read it. */
+export function planLines(plan: RunPlan, calibration: Calibration | undefined): string[] {
+  const { config, memory, step } = plan;
+  const rows: [string, string, string][] = [
+    [
+      "parameters",
+      count(plan.bodyParameters + plan.embeddingParameters),
+      `body ${count(plan.bodyParameters)}, embedding ${count(plan.embeddingParameters)} (${config.vocabularySize} tokens)`,
+    ],
+    [
+      "memory",
+      bytes(memory.total),
+      `of ${bytes(plan.machineBytes)}, with ${step.microBatchSize} of ${step.batchSize} sequences at once${step.recompute ? ", recomputed" : ""}`,
+    ],
+    ["  parameters", bytes(memory.parameters), "two copies, read and written in turn"],
+    ["  moments", bytes(memory.moments), "two of AdamW's, two copies each"],
+    ["  gradients", bytes(memory.gradients), ""],
+    ["  activations", bytes(memory.activations), ""],
+    ["  runtime", bytes(memory.runtime), "process, copies of results, allocator"],
+    ["  sharing", bytes(memory.sharing), "averaging and checkpoints"],
+    ["arithmetic", flops(plan.flopsPerToken), "a token, forward and backward"],
+    ["update", bytes(plan.updateBytesPerRound), `a round at most, as ${plan.codec}`],
+    ["round", count(plan.tokensPerRound), "tokens of this peer"],
+  ];
+  if (calibration !== undefined) {
+    const { tokensPerSecond, roundMs } = speedOf(plan, calibration);
+    const { config: small, flopsPerSecond, steps } = calibration;
+    rows.push(
+      [
+        "speed",
+        count(tokensPerSecond),
+        `tokens/s expected on ${calibration.device}: ${duration(roundMs)} a round`,
+      ],
+      [
+        "  from",
+        `${flops(flopsPerSecond)}/s`,
+        `the fastest of ${steps} steps of one block, width ${small.width}, vocabulary ${small.vocabularySize}, ${calibration.batchSize} x ${small.sequenceLength} tokens`,
+      ],
+    );
+  }
+  return table([{ title: "" }, { title: "", align: "right" }, { title: "" }], rows).slice(1);
+}
+
+/** `115 kFLOP`, `37.4 GFLOP`. */
+function flops(value: number): string {
+  return count(value).replace(/[A-Za-z]?$/, (unit) => ` ${unit === "B" ? "G" : unit}FLOP`);
+}
+
+function remedyOf({ instead, step }: RunPlan): string {
+  if (instead === undefined) return "take a smaller vocabulary, a smaller run or a larger machine";
+  const flags = [
+    ...(instead.microBatchSize === step.microBatchSize ? [] : [`--micro-batch ${instead.microBatchSize}`]),
+    ...(instead.recompute ? ["--recompute"] : []),
+  ];
+  return `it fits with ${flags.join(" ")}`;
+}
