@@ -17,5 +17,6 @@ export const COMMANDS: readonly CommandEntry[] = [
   entry("plan", async () => (await import("./plan.ts")).planCommand),
   entry("peer", async () => (await import("./peer.ts")).peerCommand),
   entry("stats", async () => (await import("./stats.ts")).statsCommand),
+  entry("doctor", async () => (await import("./doctor.ts")).doctorCommand),
   entry("version", async () => (await import("./version.ts")).versionCommand),
 ];

@@ -17,7 +17,11 @@ async function glossa(...argv: string[]) {
   return { exitCode, stdout: String(stdout.read() ?? ""), stderr: String(stderr.read() ?? "") };
 }
 
-const run = parseRunConfig(presets["12-block"].config);
+/** A batch small enough to plan at once in no time. */
+const run = parseRunConfig({
+  ...presets["12-block"].config,
+  training: { ...presets["12-block"].config.training, batchSize: 16 },
+});
 const options = { vocabularySize: 50_257, microBatch: 1, recompute: false, machineBytes: 2 ** 40 };
 
 describe("the plan of a run", () => {
@@ -42,7 +46,7 @@ describe("the plan of a run", () => {
     const plan = planRun(run, { ...options, microBatch: undefined, machineBytes });
     expect(plan.fits).toBe(false);
     const { microBatchSize, recompute } = plan.instead!;
-    expect(microBatchSize).toBeLessThan(256);
+    expect(microBatchSize).toBeLessThan(16);
     expect(planRun(run, { ...options, microBatch: microBatchSize, recompute, machineBytes }).fits).toBe(true);
     expect(planRun(run, { ...options, microBatch: 2 * microBatchSize, machineBytes }).fits).toBe(false);
     expect(planRun(run, { ...options, machineBytes: 2 ** 30 }).instead).toBeUndefined();
@@ -95,7 +99,7 @@ describe("glossa plan", () => {
   });
 
   it("shows a run that does not fit, and refuses it with what would", async () => {
-    const { exitCode, stdout, stderr } = await glossa("plan", "--preset", "12-block");
+    const { exitCode, stdout, stderr } = await glossa("plan", "--preset", "12-block", "--batch-size", "64");
     expect(exitCode).toBe(43);
     expect(stdout).toContain("memory");
     expect(stdout).not.toContain("tokens/s");
