@@ -15,6 +15,7 @@ const bare: Machine = {
   architecture: "x64",
   environment: {},
   exists: () => false,
+  list: () => [],
   onnxruntimeFolder: "/ort",
 };
 const lacking = (device: "webgpu" | "cuda", machine: Machine) =>
@@ -43,6 +44,13 @@ describe("what a device needs", () => {
     files.add("/opt/cuda/libcublas.so.12").add("/opt/cuda/libcudnn.so.9");
     const told = { ...machine, environment: { LD_LIBRARY_PATH: "/opt/other:/opt/cuda" } };
     expect(lacking("cuda", told)).toEqual([]);
+  });
+
+  it("is a Vulkan driver that says it is there, not a folder for one", () => {
+    const loader = { ...bare, exists: (path: string) => /dri$|libvulkan.so.1$/.test(path) };
+    expect(lacking("webgpu", loader)).toEqual(["a Vulkan driver"]);
+    const list = (folder: string) => (folder === "/etc/vulkan/icd.d" ? ["intel.json"] : []);
+    expect(lacking("webgpu", { ...loader, list })).toEqual([]);
   });
 
   it("is a driver's name alone for a driver in software", () => {
@@ -100,10 +108,11 @@ describe("glossa doctor", () => {
   it("reports the machine and its devices, and succeeds where the CPU works", async () => {
     const stdout = new PassThrough();
     const stderr = new PassThrough();
-    const environment = { HOME: tmpdir() };
+    const environment = { GLOSSA_HOME: tmpdir() };
     const exitCode = await runCli(["doctor", "--json"], { signal: never, stdout, stderr, environment });
     expect({ exitCode, error: stderr.read() }).toEqual({ exitCode: 0, error: null });
     const findings: Findings = JSON.parse(String(stdout.read()));
+    expect(findings.stateRoot).toBe(tmpdir());
     expect(findings).toMatchObject({
       node: process.versions.node,
       byteOrder: expect.stringMatching(/^[LB]E$/),

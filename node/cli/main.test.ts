@@ -16,11 +16,11 @@ describe("the command line", () => {
   test.each([[[]], [["help"]], [["--help"]]])("lists its commands for %j", async (argv) => {
     const { exitCode, stdout } = await glossa(...argv);
     expect(exitCode).toBe(0);
-    for (const name of ["demo", "bootstrap", "init", "peer", "stats", "version"])
+    for (const name of ["demo", "bootstrap", "init", "plan", "peer", "stats", "doctor", "version"])
       expect(stdout).toContain(`\n  ${name} `);
   });
 
-  test.each(["demo", "bootstrap", "init", "peer", "stats", "version"])(
+  test.each(["demo", "bootstrap", "init", "plan", "peer", "stats", "doctor", "version"])(
     "explains %s with its flags",
     async (name) => {
       const { exitCode, stdout } = await glossa(name, "--help");
