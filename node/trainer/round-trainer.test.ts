@@ -50,11 +50,16 @@ interface Life {
 }
 
 /** One life of a peer's trainer: a new process with what the last one saved. */
-async function live(checkpoint?: TrainerCheckpoint, ownPlan: RoundPlan = plan): Promise<Life> {
+async function live(
+  checkpoint?: TrainerCheckpoint,
+  ownPlan: RoundPlan = plan,
+  microBatchSize = batchSize,
+): Promise<Life> {
   const model = await createTrainingModel({
     config,
     optimizer,
     batchSize,
+    microBatchSize,
     device: "cpu",
     threads: 1,
     body: body0,
@@ -119,6 +124,28 @@ describe("the round trainer", () => {
     const result = await second.trainer.trainRound(0, body0, false, second.onStep, never);
     expect(second.steps).toEqual([3, 4]);
     expect(result).toEqual({ ...whole, computeMs: expect.any(Number) });
+  });
+
+  it("leaves a step of many micro-batches half-way, and takes it again with the same batch", async () => {
+    const inParts = (checkpoint?: TrainerCheckpoint) => live(checkpoint, plan, 1);
+    const undisturbed = await inParts();
+    const expected = await undisturbed.trainer.trainRound(0, body0, false, undisturbed.onStep, never);
+    const first = await inParts();
+    const controller = new AbortController();
+    const onStep = (step: number) => {
+      first.onStep(step);
+      // By then the third step has begun.
+      if (step === 2) queueMicrotask(() => controller.abort());
+    };
+    const stopped = first.trainer.trainRound(0, body0, false, onStep, controller.signal);
+    await expect(stopped).rejects.toMatchObject({ name: "AbortError" });
+    expect(first.steps).toEqual([1, 2]);
+    expect(first.saved.at(-1)!.batchPosition).toBe(2);
+    // The same life and a new one go on alike.
+    for (const life of [await inParts(first.saved.at(-1)), first]) {
+      const { delta } = await life.trainer.trainRound(0, body0, false, life.onStep, never);
+      expect(delta).toEqual(expected.delta);
+    }
   });
 
   it("gives the delta of a finished round again to a peer that died before it could publish", async () => {

@@ -2,7 +2,7 @@
 // checkpoint that a kill cannot tear. Runs inside the trainer worker; knows model/ but neither threads nor the network.
 import { countTargetBytes } from "#model/data/batches.ts";
 import { bitsPerByte, evaluateBitsPerByte } from "#model/eval/bits-per-byte.ts";
-import type { Batch, TrainingModel, TrainingState } from "#model/types.ts";
+import type { Batch, StepResult, TrainingModel, TrainingState } from "#model/types.ts";
 
 /** The run's choices that training needs (RunConfig.training and the sequence of the schedule). */
 export interface RoundPlan {
@@ -78,6 +78,10 @@ export class RoundTrainer {
   readonly #progress: RoundProgress;
   #start: Float32Array;
   #savedAtMs: number;
+  /** A batch whose step was called off half-way: the next step takes it, as if nothing had happened. */
+  #untrained: Batch | undefined;
+  /** Where the data stand after the last step that was taken. */
+  #batchPosition: unknown;
 
   private constructor(
     plan: RoundPlan,
@@ -90,6 +94,7 @@ export class RoundTrainer {
     this.#start = start;
     this.#progress = { ...progress };
     this.#savedAtMs = modules.nowMs();
+    this.#batchPosition = modules.batches.position;
   }
 
   /** Continues from `checkpoint` (its state is written into the model) or from the model as it is. */
@@ -116,12 +121,13 @@ export class RoundTrainer {
     onStep: (step: number) => void,
     signal: AbortSignal,
   ): Promise<void> {
-    const { model, batches } = this.#modules;
+    const { model } = this.#modules;
     await model.writeBody(body);
     this.#start = body;
     while (this.#progress.warmUpSteps < steps) {
       signal.throwIfAborted();
-      await model.trainEmbeddingStep(batches.next(), this.#progress.warmUpSteps);
+      const step = this.#progress.warmUpSteps;
+      await this.#onNextBatch((batch) => model.trainEmbeddingStep(batch, step, signal), signal);
       this.#progress.warmUpSteps++;
       onStep(this.#progress.warmUpSteps);
     }
@@ -146,9 +152,12 @@ export class RoundTrainer {
     try {
       while (progress.step < this.#plan.localSteps) {
         signal.throwIfAborted();
-        const batch = this.#modules.batches.next();
         const startedMs = nowMs();
-        const { loss } = await model.trainStep(batch, round * this.#plan.localSteps + progress.step);
+        const step = round * this.#plan.localSteps + progress.step;
+        const { batch, loss } = await this.#onNextBatch(
+          (next) => model.trainStep(next, step, signal),
+          signal,
+        );
         progress.computeMs += nowMs() - startedMs;
         this.#count(batch, loss);
         onStep(
@@ -176,14 +185,33 @@ export class RoundTrainer {
   }
 
   async save(): Promise<void> {
-    const { model, batches, save, nowMs } = this.#modules;
+    const { model, save, nowMs } = this.#modules;
     await save({
       state: await model.readState(),
       start: this.#start,
       progress: { ...this.#progress },
-      batchPosition: batches.position,
+      batchPosition: this.#batchPosition,
     });
     this.#savedAtMs = nowMs();
+  }
+
+  /** A step on the next batch, which counts as used unless the signal called it off. */
+  async #onNextBatch(
+    take: (batch: Batch) => Promise<StepResult>,
+    signal: AbortSignal,
+  ): Promise<{ batch: Batch; loss: number }> {
+    const { batches } = this.#modules;
+    const batch = this.#untrained ?? batches.next();
+    this.#untrained = undefined;
+    try {
+      const { loss } = await take(batch);
+      this.#batchPosition = batches.position;
+      return { batch, loss };
+    } catch (error) {
+      if (signal.aborted) this.#untrained = batch;
+      else this.#batchPosition = batches.position;
+      throw error;
+    }
   }
 
   async #enter(round: number, body: Float32Array, carry: boolean): Promise<void> {
