@@ -2,7 +2,7 @@
 // end and stops them in reverse. What the parts do is in the parts.
 import { randomUUID } from "node:crypto";
 import { listDataFiles } from "#model/data/list-data-files.ts";
-import { codecs } from "#protocol/core/codec/registry.ts";
+import { codecFor } from "#protocol/core/codec/registry.ts";
 import { parseInvite } from "#protocol/core/invite.ts";
 import { totalSteps } from "#protocol/core/run-config.ts";
 import { createDriver, type Driver } from "#protocol/driver.ts";
@@ -100,7 +100,7 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
       announce: config.announce,
       bootstrap,
       bodyValues: layout.total,
-      maxPayloadBytes: codecs[runConfig.averaging.codec].maxPayloadBytes(layout),
+      maxPayloadBytes: codecFor(runConfig.averaging).maxPayloadBytes(layout),
     },
     { logger: log, peerCache: state.peerCache },
   );

@@ -67,10 +67,18 @@ describe("a swarm", () => {
     expect(new Set(outcomes.map(({ root }) => root)).size).toBe(1);
   });
 
-  it("loses nothing of what anyone trained", async () => {
-    const swarm = new Swarm({ averaging: { minimumPeers: 3 } });
+  it.each([
+    { codec: "float32" },
+    { codec: "int8" },
+    { codec: "int4" },
+    { codec: "sign" },
+    { codec: "topk" },
+    { codec: "topk", topK: 256 },
+  ] as const)("agrees and loses nothing of what anyone trained with %o", async (averaging) => {
+    const swarm = new Swarm({ averaging: { minimumPeers: 3, ...averaging } });
     for (const name of NAMES) await swarm.add(name, { rounds: 5 });
     await finish(swarm);
+    expect(new Set(swarm.list.map(({ outcome }) => outcome!.root)).size).toBe(1);
     for (const peer of swarm.list) expectNothingLost(swarm, peer, swarm.peer("ada"));
   });
 });

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, expect, it } from "vitest";
-import { codecs } from "#protocol/core/codec/registry.ts";
+import { codecFor, codecs } from "#protocol/core/codec/registry.ts";
 import { parseInvite } from "#protocol/core/invite.ts";
 import { type ParameterLayout, parameterLayout } from "#protocol/core/layout.ts";
 import type { RunConfig } from "#protocol/core/run-config.ts";
@@ -47,7 +47,7 @@ async function joinAsStranger({ invite, bed }: SmallRun): Promise<Stranger> {
       listen: [LOOPBACK],
       bootstrap: addresses,
       bodyValues: layout.total,
-      maxPayloadBytes: codecs[config.averaging.codec].maxPayloadBytes(layout),
+      maxPayloadBytes: codecFor(config.averaging).maxPayloadBytes(layout),
     },
     {},
   );
@@ -102,7 +102,7 @@ const LIES: readonly {
   {
     name: "garbage instead of a payload",
     tell: ({ announce, layout, config }) =>
-      announce(new Uint8Array(codecs[config.averaging.codec].maxPayloadBytes(layout)).fill(0x5a)),
+      announce(new Uint8Array(codecFor(config.averaging).maxPayloadBytes(layout)).fill(0x5a)),
   },
   {
     name: "a payload that does not hash to its id",
@@ -124,7 +124,7 @@ const LIES: readonly {
     name: "a payload a hundred times too large",
     tell: ({ announce, layout, config }) =>
       announce(new Uint8Array(16), {
-        payloadBytes: 100 * codecs[config.averaging.codec].maxPayloadBytes(layout),
+        payloadBytes: 100 * codecFor(config.averaging).maxPayloadBytes(layout),
       }),
   },
 ];

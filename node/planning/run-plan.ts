@@ -9,7 +9,7 @@ import {
 } from "#model/architecture.ts";
 import { findFittingPlan, flopsPerToken, type MemoryPlan, planMemory, type StepPlan } from "#model/plan.ts";
 import type { ModelConfig } from "#model/types.ts";
-import { codecs } from "#protocol/core/codec/registry.ts";
+import { codecFor } from "#protocol/core/codec/registry.ts";
 import { parameterLayout } from "#protocol/core/layout.ts";
 import { type RunConfig, tokensPerRound } from "#protocol/core/run-config.ts";
 import { sha256 } from "#protocol/net/hash.ts";
@@ -84,7 +84,7 @@ export function planRun(run: RunConfig, options: RunPlanOptions): RunPlan {
     memory,
     flopsPerToken: flopsPerToken(config, recompute),
     tokensPerRound: tokensPerRound(run),
-    updateBytesPerRound: codecs[run.averaging.codec].maxPayloadBytes(
+    updateBytesPerRound: codecFor(run.averaging).maxPayloadBytes(
       parameterLayout(bodyTensors(config), sha256),
     ),
     codec: run.averaging.codec,

@@ -2,7 +2,7 @@
 // whole bodies that the driver needs happens here and nowhere else, so that it can move to a worker. Not reentrant:
 // the driver runs one changing call at a time. Decides nothing: round.ts does.
 import { ReplicatedBody } from "../core/averaging.ts";
-import { codecs } from "../core/codec/registry.ts";
+import { codecFor } from "../core/codec/registry.ts";
 import { compressUpdate } from "../core/error-feedback.ts";
 import type { GridUpdate } from "../core/grid.ts";
 import { type Hash, hexSha256 } from "../core/hash.ts";
@@ -155,8 +155,14 @@ export class Ledger {
   /** Compresses local progress together with the residual. Nothing changes until adoptOwn. */
   compress(delta: Float32Array): OwnUpdate {
     const { config, layout, hash } = this.#options;
-    const { codec, errorFeedbackDecay } = config.averaging;
-    const compressed = compressUpdate(delta, this.#own.residual, codecs[codec], layout, errorFeedbackDecay);
+    const { averaging } = config;
+    const compressed = compressUpdate(
+      delta,
+      this.#own.residual,
+      codecFor(averaging),
+      layout,
+      averaging.errorFeedbackDecay,
+    );
     return {
       payload: compressed.payload,
       payloadId: hexSha256(compressed.payload, hash),
@@ -275,7 +281,7 @@ export class Ledger {
 
   #decode(payload: Uint8Array) {
     const { config, layout } = this.#options;
-    return codecs[config.averaging.codec].decode(payload, layout);
+    return codecFor(config.averaging).decode(payload, layout);
   }
 
   /** Undefined where the disk has lost it (a power cut may undo the last writes of payloads). */

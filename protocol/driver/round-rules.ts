@@ -1,5 +1,5 @@
 // The round logic's rules, taken from the run's configuration and the operator's wish.
-import { codecs } from "../core/codec/registry.ts";
+import { codecFor } from "../core/codec/registry.ts";
 import type { RoundRules } from "../core/round-state.ts";
 import type { DriverOptions } from "./context.ts";
 
@@ -12,7 +12,7 @@ export function roundRules({ config, layout, rounds }: DriverOptions): RoundRule
     minimumPeers: averaging.minimumPeers,
     quorum: averaging.quorum,
     maxRoundMs: averaging.maxRoundMs,
-    maxPayloadBytes: codecs[averaging.codec].maxPayloadBytes(layout),
+    maxPayloadBytes: codecFor(averaging).maxPayloadBytes(layout),
     rounds,
   };
 }

@@ -1,6 +1,6 @@
 // A peer that lies: it repeats the presence of an honest peer, so that everyone waits for it, and in each round
 // announces one bad update of the kind it was made for.
-import { codecs } from "../core/codec/registry.ts";
+import { codecFor } from "../core/codec/registry.ts";
 import { hexSha256 } from "../core/hash.ts";
 import type { ContentId, Offence, PeerId, SignedUpdate } from "../core/types.ts";
 import { sha256 } from "../net/hash.ts";
@@ -130,7 +130,7 @@ export class Liar {
 
   #payload(value: number): Uint8Array {
     const { layout, config } = this.#swarm;
-    return codecs[config.averaging.codec].encode(new Float32Array(layout.total).fill(value), layout);
+    return codecFor(config.averaging).encode(new Float32Array(layout.total).fill(value), layout);
   }
 
   #update(round: number, payload: Uint8Array): SignedUpdate {

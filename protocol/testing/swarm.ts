@@ -1,7 +1,7 @@
 // A swarm of production drivers on one virtual clock and one simulated network. Peers can be added, crashed, restarted,
 // cut off and asked what they have seen. A test instrument.
 
-import { codecs } from "../core/codec/registry.ts";
+import { codecFor } from "../core/codec/registry.ts";
 import { GRID_UNITS, gridValues } from "../core/grid.ts";
 import { type ParameterLayout, parameterLayout } from "../core/layout.ts";
 import type { ProtocolEvent } from "../core/protocol-events.ts";
@@ -152,7 +152,7 @@ export class Swarm {
   /** Sum over all updates of `author` that made the body that `witness` holds now, as float64, by value. */
   carried(author: PeerId, witness: SwarmPeer): Float64Array {
     const sum = new Float64Array(this.layout.total);
-    const codec = codecs[this.config.averaging.codec];
+    const codec = codecFor(this.config.averaging);
     for (const update of this.#history(witness)) {
       if (update.author !== author) continue;
       const decoded = codec.decode(this.#payload(update), this.layout);
