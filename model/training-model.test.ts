@@ -70,7 +70,9 @@ async function losses(model: TrainingModel, from: number, to: number): Promise<n
 /** Further devices of this machine to test on, by name: `GLOSSA_TEST_DEVICES=webgpu npm test`. */
 const devices = ["cpu", ...(process.env.GLOSSA_TEST_DEVICES?.split(",") ?? [])] as Device[];
 if (!devices.includes("webgpu")) {
-  console.info("webgpu is not tested: it needs a Vulkan driver and GLOSSA_TEST_DEVICES=webgpu (see .ci/run).");
+  console.info(
+    "webgpu is not tested: it needs a Vulkan driver and GLOSSA_TEST_DEVICES=webgpu (see .ci/run).",
+  );
 }
 
 describe.each(devices)("a training model on %s", (device) => {
