@@ -150,7 +150,11 @@ it.each(LIES)("is not moved by $name", async ({ tell }) => {
   for (const peer of peers) {
     for (const event of peer.events) if (event.event === "round-applied") expect(event.updates).toBe(2);
     // The lie was noticed, and held against the one who told it.
-    expect(peer.output).toMatch(/"peer penalised"|"peer banned"|"msg":"offence"/);
+    const held = peer.output
+      .split("\n")
+      .filter((line) => /"msg":"(peer (penalised|banned)|offence)"/.test(line));
+    expect(held.length).toBeGreaterThan(0);
+    for (const line of held) expect(line).toContain(stranger.network.self);
   }
 });
 
@@ -173,5 +177,4 @@ it("lets nothing with a vocabulary axis leave a peer", async () => {
   // The whole payload is accounted for: a header and the body's values, nothing that could hold an embedding.
   expect(bytes.length).toBe(24 + 4 * layout.total);
   expect(layout.total).toBeLessThan(vocabularySize * 24);
-  expect(new TextDecoder("latin1").decode(bytes)).not.toContain("wte");
 });
