@@ -17,10 +17,14 @@ const GROUPS: Readonly<Record<string, string>> = {
   averaging: "Averaging",
 };
 
+/** Hashes, which `glossa init` computes from files. */
+const NOT_TYPED: ReadonlySet<string> = new Set(["vocabulary", "initialBody"]);
+
 function fieldsOf(schema: z.ZodObject, path: readonly string[] = []): readonly RunField[] {
   return Object.entries(schema.shape).flatMap(([key, type]) => {
     const inner = unwrapped(type as z.ZodType);
     const here = [...path, key];
+    if (NOT_TYPED.has(key)) return [];
     return inner instanceof z.ZodObject
       ? fieldsOf(inner, here)
       : [{ key, path: here, type: type as z.ZodType }];

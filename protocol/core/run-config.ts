@@ -61,6 +61,19 @@ const averagingSchema = z.strictObject({
     .describe("a round is applied at the latest this long after it began, quorum or not, in milliseconds"),
 });
 
+/** Lower-case hex of a SHA-256. */
+const contentHash = z.string().regex(/^[0-9a-f]{64}$/, "must be 64 lower-case hexadecimal digits");
+
+/** A vocabulary that all peers share: of which file, and how large. */
+const vocabularySchema = z.strictObject({
+  tokenizer: contentHash.describe("SHA-256 of the tokenizer.json that all peers use"),
+  size: integer(2, 1_048_576).describe("tokens in it"),
+});
+
+/** What of the model is averaged. The names are the paper's (DEPT, section 2 and algorithm 1). */
+export const VARIANTS = ["spec-opt", "spec", "trim", "glob"] as const;
+export type Variant = (typeof VARIANTS)[number];
+
 export const runConfigSchema = z
   .strictObject({
     name: z
@@ -74,13 +87,30 @@ export const runConfigSchema = z
     seed: integer(0, 2 ** 32 - 1)
       .default(1)
       .describe("seed of the common initial body"),
+    variant: z
+      .enum(VARIANTS)
+      .default("spec-opt")
+      .describe(
+        "what is shared: spec-opt the body, each peer has its own tokenizer; spec the body, one tokenizer, own rows; " +
+          "trim the body and the embedding rows that a peer's text uses; glob everything",
+      ),
+    vocabulary: vocabularySchema.optional().describe("the common tokenizer; not in variant spec-opt"),
+    initialBody: contentHash
+      .optional()
+      .describe("root of the parameters that the run starts from, where it does not start from its seed"),
     model: modelSchema.prefault({}),
     training: trainingSchema.prefault({}),
     averaging: averagingSchema.prefault({}),
   })
-  .superRefine(({ model, training, averaging }, context) => {
+  .superRefine(({ variant, vocabulary, model, training, averaging }, context) => {
     const problem = (path: readonly string[], message: string) =>
       context.addIssue({ code: "custom", path: [...path], message });
+    if (variant === "spec-opt" && vocabulary !== undefined) {
+      problem(["vocabulary"], "has no place in variant spec-opt, where every peer has its own");
+    }
+    if (variant !== "spec-opt" && vocabulary === undefined) {
+      problem(["vocabulary"], `is needed by variant ${variant}: the tokenizer that all peers share`);
+    }
     if (model.width % model.heads !== 0) {
       problem(["model", "width"], `must be a multiple of heads (${model.heads})`);
     }
@@ -114,6 +144,10 @@ export function parseRunConfig(input: unknown): RunConfig {
     })),
   );
 }
+
+/** Whether embedding rows are averaged too: the layout then ends with the embedding, [vocabulary.size, width]. */
+export const sharesEmbedding = ({ variant }: Pick<RunConfig, "variant">): boolean =>
+  variant === "trim" || variant === "glob";
 
 /** Steps that the learning rate's cosine spans. */
 export const totalSteps = ({ training }: RunConfig): number => training.rounds * training.localSteps;
