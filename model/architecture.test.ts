@@ -4,6 +4,7 @@ import {
   bodyTensors,
   embeddingLength,
   embeddingTensors,
+  sharedTensors,
   validateModelConfig,
 } from "./architecture.ts";
 import { ModelConfigError } from "./errors.ts";
@@ -32,6 +33,14 @@ describe("the architecture", () => {
 
   it("has no vocabulary axis in the body", () => {
     expect(bodyTensors({ ...config, vocabularySize: 977 } as ModelConfig)).toEqual(bodyTensors(config));
+  });
+
+  it("puts shared embedding rows behind the body, and none where none are shared", () => {
+    expect(sharedTensors(config, undefined)).toEqual(bodyTensors(config));
+    expect(sharedTensors(config, 977)).toEqual([
+      ...bodyTensors(config),
+      { name: "transformer.wte.weight", shape: [977, 6] },
+    ]);
   });
 
   it.each([

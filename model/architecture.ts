@@ -9,7 +9,7 @@ export const FEED_FORWARD_EXPANSION = 4;
 export const LAYER_NORM_EPSILON = 1e-5;
 /** MptAttentionConfig.alibi_bias_max: the slopes of the heads fall geometrically down to 2^-8. */
 export const ALIBI_BIAS_MAX = 8;
-/** The tied input embedding and output head, [vocabularySize, width]. Private to a peer. */
+/** The tied input embedding and output head, [vocabularySize, width]. Private to a peer unless the run shares it. */
 export const EMBEDDING_NAME = "transformer.wte.weight";
 
 type BodyConfig = Pick<ModelConfig, "blocks" | "width" | "heads">;
@@ -85,9 +85,19 @@ export function bodyTensors(config: BodyConfig): TensorSpec[] {
   return specs;
 }
 
-/** The private part: the one tensor with a vocabulary axis. */
+/** The one tensor with a vocabulary axis. */
 export function embeddingTensors(config: Pick<ModelConfig, "width" | "vocabularySize">): TensorSpec[] {
   return [{ name: EMBEDDING_NAME, shape: [config.vocabularySize, config.width] }];
+}
+
+/**
+ * What the peers of a run share, in the order of the flat shared array: the body and, where embedding rows are shared too
+ * (variants trim and glob), the embedding of the common vocabulary as the last tensor. `undefined` shares no rows.
+ */
+export function sharedTensors(config: BodyConfig, commonVocabularySize: number | undefined): TensorSpec[] {
+  const body = bodyTensors(config);
+  if (commonVocabularySize === undefined) return body;
+  return [...body, ...embeddingTensors({ width: config.width, vocabularySize: commonVocabularySize })];
 }
 
 /** Number of float32 values in a flat body. */

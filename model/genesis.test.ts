@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { bodyTensors } from "./architecture.ts";
-import { genesisBody, initialEmbedding } from "./genesis.ts";
+import { genesisBody, genesisShared, initialEmbedding } from "./genesis.ts";
 
 const config = { blocks: 2, width: 24, heads: 3 };
 
@@ -76,6 +76,13 @@ describe("genesis", () => {
     firsts.push(initialEmbedding({ width: 24, vocabularySize: 5 }, "alice").slice(0, 4).join());
     firsts.push(initialEmbedding({ width: 24, vocabularySize: 5 }, "bob").slice(0, 4).join());
     expect(new Set(firsts).size).toBe(firsts.length);
+  });
+
+  test("of a run that shares embedding rows is the body followed by the embedding of the run's seed", () => {
+    const body = genesisBody(config, 9);
+    const embedding = initialEmbedding({ width: 24, vocabularySize: 30 }, 9);
+    expect(genesisShared(config, undefined, 9)).toEqual(body);
+    expect(genesisShared(config, 30, 9)).toEqual(Float32Array.of(...body, ...embedding));
   });
 
   test("keeps an embedding's rows when the vocabulary grows at its end", () => {

@@ -33,7 +33,7 @@ export function genesisBody(
 
 /**
  * A peer's embedding before it has seen any text: flat float32 [vocabularySize, width], normal with standard deviation
- * 0.02. The seed is the peer's own; a row does not depend on the size of the vocabulary, so that a vocabulary that
+ * 0.02. The seed is the peer's own, or the run's where rows are shared; a row does not depend on the size of the vocabulary, so that a vocabulary that
  * grows by new tokens at its end keeps the rows it had.
  */
 export function initialEmbedding(
@@ -41,6 +41,24 @@ export function initialEmbedding(
   seed: number | string,
 ): Float32Array {
   return initialise(embeddingTensors(config), seed, () => INITIAL_STANDARD_DEVIATION);
+}
+
+/**
+ * What the peers of a run share before round 0, in `sharedTensors` order: the genesis body and, where embedding rows are
+ * shared, the initial embedding of the common vocabulary, both of the run's seed.
+ */
+export function genesisShared(
+  config: Pick<ModelConfig, "blocks" | "width" | "heads">,
+  commonVocabularySize: number | undefined,
+  seed: number | string,
+): Float32Array {
+  const body = genesisBody(config, seed);
+  if (commonVocabularySize === undefined) return body;
+  const embedding = initialEmbedding({ width: config.width, vocabularySize: commonVocabularySize }, seed);
+  const shared = new Float32Array(body.length + embedding.length);
+  shared.set(body);
+  shared.set(embedding, body.length);
+  return shared;
 }
 
 /** `deviationOf` gives a tensor's standard deviation, or undefined for a tensor of ones. */

@@ -147,6 +147,17 @@ describe.each(devices)("a training model on %s", (device) => {
     expect(await model.readState()).toEqual({ ...before, body: other });
   });
 
+  it("trains with embeddings that were written, with the moments it had", async () => {
+    const model = await create();
+    await losses(model, 0, 2);
+    const before = await model.readState();
+    expect(await model.readEmbedding()).toEqual(before.embedding);
+    const other = initialEmbedding(config, "other");
+    await model.writeEmbedding(other);
+    expect(await model.readState()).toEqual({ ...before, embedding: other });
+    await expect(model.writeEmbedding(other.slice(1))).rejects.toThrow(TensorSizeError);
+  });
+
   it("takes calls in the order they were made, whoever waits for them", async () => {
     const [together, apart] = [await create(), await create()];
     const batches = [0, 1, 2].map((at) => randomBatch(`${at}`));

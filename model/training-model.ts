@@ -5,7 +5,7 @@ import { ModelConfigError, ModelDisposedError, NonFiniteStepError, TensorSizeErr
 import type { Graph } from "./graph/ops.ts";
 import { microBatchesOf, type Tokens } from "./micro-batches.ts";
 import { emitOnnx } from "./onnx/emit.ts";
-import { learningRateAt, validateOptimizerConfig } from "./optim/schedule.ts";
+import { learningRateAt, type ScheduleConfig, validateOptimizerConfig } from "./optim/schedule.ts";
 import { ReadBack } from "./runtime/read-back.ts";
 import { createSession, type DeviceTensor, hostData, type Session, scalarTensor } from "./runtime/session.ts";
 import { HostState, ResidentState, type StepState } from "./runtime/state.ts";
@@ -32,6 +32,11 @@ import type {
 export interface TrainingModelOptions {
   readonly config: ModelConfig;
   readonly optimizer: OptimizerConfig;
+  /**
+   * The embedding's own schedule, begun anew every `totalSteps` steps (active forgetting: Chen et al. 2023). Default: the
+   * optimizer's, as for the body.
+   */
+  readonly embeddingSchedule?: ScheduleConfig | undefined;
   /** Sequences in every batch that is trained on. */
   readonly batchSize: number;
   /**
@@ -54,9 +59,10 @@ export interface TrainingModelOptions {
 
 /** Compiles the training step for the device and loads the parameters; moments start at zero. */
 export async function createTrainingModel(options: TrainingModelOptions): Promise<TrainingModel> {
-  const { config, optimizer, batchSize, microBatchSize = batchSize } = options;
+  const { config, optimizer, embeddingSchedule, batchSize, microBatchSize = batchSize } = options;
   validateModelConfig(config);
   validateOptimizerConfig(optimizer);
+  validateOptimizerConfig({ ...optimizer, ...embeddingSchedule });
   if (!Number.isSafeInteger(batchSize) || batchSize < 1) {
     throw new ModelConfigError("batchSize", `batchSize is ${batchSize}`, "give a positive whole number");
   }
@@ -67,6 +73,7 @@ export async function createTrainingModel(options: TrainingModelOptions): Promis
   return model;
 }
 
+type Rates = Readonly<Record<ParameterGroup, number>>;
 type Tensors = Readonly<Record<string, DeviceTensor>>;
 
 interface Group {
@@ -147,6 +154,14 @@ class CompiledModel implements TrainingModel {
 
   writeBody(body: Float32Array): Promise<void> {
     return this.#inTurn(async () => this.#groups.body.weights.write(body));
+  }
+
+  readEmbedding(): Promise<Float32Array> {
+    return this.#inTurn(() => this.#groups.embedding.weights.read());
+  }
+
+  writeEmbedding(embedding: Float32Array): Promise<void> {
+    return this.#inTurn(async () => this.#groups.embedding.weights.write(embedding));
   }
 
   readState(): Promise<TrainingState> {
@@ -234,10 +249,13 @@ class CompiledModel implements TrainingModel {
     if (batch.inputs.length !== expected) throw new TensorSizeError("inputs", expected, batch.inputs.length);
     const microBatches = microBatchesOf(batch, this.config, this.#microBatchSize);
     signal?.throwIfAborted();
-    const learningRate = learningRateAt(this.#options.optimizer, step);
+    const rates: Rates = {
+      body: learningRateAt(this.#options.optimizer, step),
+      embedding: this.#embeddingRateAt(step),
+    };
     const { loss, gradientNorm, outputs } = this.#inOnePass
-      ? await this.#computeAtOnce(microBatches[0]!, learningRate, trained)
-      : await this.#computeInParts(microBatches, learningRate, trained, signal);
+      ? await this.#computeAtOnce(microBatches[0]!, rates, trained)
+      : await this.#computeInParts(microBatches, rates, trained, signal);
 
     const finite = Number.isFinite(loss) && Number.isFinite(gradientNorm);
     for (const name of trained) {
@@ -249,15 +267,16 @@ class CompiledModel implements TrainingModel {
       if (finite) group.momentSteps++;
     }
     if (!finite) throw new NonFiniteStepError(step, loss, gradientNorm);
-    return { loss, gradientNorm, learningRate };
+    return { loss, gradientNorm, learningRate: rates[trained[0]!] };
   }
 
-  async #computeAtOnce(
-    tokens: Tokens,
-    learningRate: number,
-    trained: readonly ParameterGroup[],
-  ): Promise<Computed> {
-    const { feeds, fetches } = this.#updateOf(trained, learningRate);
+  #embeddingRateAt(step: number): number {
+    const { optimizer, embeddingSchedule: own } = this.#options;
+    return own === undefined ? learningRateAt(optimizer, step) : learningRateAt(own, step % own.totalSteps);
+  }
+
+  async #computeAtOnce(tokens: Tokens, rates: Rates, trained: readonly ParameterGroup[]): Promise<Computed> {
+    const { feeds, fetches } = this.#updateOf(trained, rates);
     const session = await this.#trainSession(trained);
     const outputs = await session.run(
       { ...tokens, ...this.#weightFeeds(), ...feeds },
@@ -270,7 +289,7 @@ class CompiledModel implements TrainingModel {
   /** Sums the gradients of all micro-batches, then clips and applies the sum. */
   async #computeInParts(
     microBatches: readonly Tokens[],
-    learningRate: number,
+    rates: Rates,
     trained: readonly ParameterGroup[],
     signal: AbortSignal | undefined,
   ): Promise<Computed> {
@@ -287,7 +306,7 @@ class CompiledModel implements TrainingModel {
       for (const sum of sums) sum.commit(outputs);
       nats += scalarOf(outputs, stepOutputs.nats);
     }
-    const { feeds, fetches } = this.#updateOf(trained, learningRate);
+    const { feeds, fetches } = this.#updateOf(trained, rates);
     const update = await this.#session(`update ${trained.join(" and ")}`, () =>
       buildUpdateStep(this.config, this.#options.optimizer, trained),
     );
@@ -301,12 +320,13 @@ class CompiledModel implements TrainingModel {
   }
 
   /** What a step needs besides tokens and weights, and what it gives besides its loss. */
-  #updateOf(trained: readonly ParameterGroup[], learningRate: number) {
+  #updateOf(trained: readonly ParameterGroup[], rates: Rates) {
     const { beta1, beta2 } = this.#options.optimizer;
-    const feeds: Record<string, DeviceTensor> = { [stepInputs.learningRate]: scalarTensor(learningRate) };
+    const feeds: Record<string, DeviceTensor> = {};
     const fetches: Record<string, DeviceTensor | null> = { [stepOutputs.gradientNorm]: null };
     for (const name of trained) {
       const { weights, moment1, moment2, momentSteps } = this.#groups[name];
+      feeds[stepInputs.learningRate(name)] = scalarTensor(rates[name]);
       feeds[stepInputs.biasCorrection1(name)] = scalarTensor(1 - beta1 ** (momentSteps + 1));
       feeds[stepInputs.biasCorrection2(name)] = scalarTensor(1 - beta2 ** (momentSteps + 1));
       Object.assign(feeds, moment1.feeds(), moment2.feeds());

@@ -52,8 +52,8 @@ export interface StepResult {
 
 /**
  * One model in training on one device: parameters, AdamW moments and the compiled step.
- * Parameters are addressed as two flat groups: `body` (shared; `bodyTensors(config)` order) and `embedding`
- * ([vocabularySize, width], private).
+ * Parameters are addressed as two flat groups: `body` (`bodyTensors(config)` order) and `embedding`
+ * ([vocabularySize, width]). Which of them is shared with others is not the model's business.
  */
 export interface TrainingModel {
   readonly config: ModelConfig;
@@ -68,6 +68,9 @@ export interface TrainingModel {
   evaluate(batch: Batch, signal?: AbortSignal): Promise<{ nats: number; tokens: number }>;
   readBody(): Promise<Float32Array>;
   writeBody(body: Float32Array): Promise<void>;
+  readEmbedding(): Promise<Float32Array>;
+  /** Moments stay as they are, as those of the body do. */
+  writeEmbedding(embedding: Float32Array): Promise<void>;
   readState(): Promise<TrainingState>;
   writeState(state: TrainingState): Promise<void>;
   /** Zeroes AdamW's moments and its step count (the run's choice between rounds). */
