@@ -3,11 +3,32 @@ import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { RunConfigError } from "../errors.ts";
 import { presetNames, presets } from "./presets.ts";
-import { parseRunConfig, runConfigSchema, tokensPerRound, totalSteps, updateWeight } from "./run-config.ts";
+import {
+  parseRunConfig,
+  runConfigSchema,
+  sharesEmbedding,
+  tokensPerRound,
+  totalSteps,
+  updateWeight,
+} from "./run-config.ts";
 
 const spec = readFileSync(new URL("../SPEC.md", import.meta.url), "utf8");
 
+const hash = "ab".repeat(32);
+const vocabulary = { tokenizer: hash, size: 50_257 };
+
 describe("a run configuration", () => {
+  it.each([
+    [{ variant: "spec-opt" }, false],
+    [{ variant: "spec", vocabulary }, false],
+    [{ variant: "trim", vocabulary }, true],
+    [{ variant: "glob", vocabulary, initialBody: hash }, true],
+  ] as const)("%o is one, and shares the embedding: %s", (input, shares) => {
+    const config = parseRunConfig(input);
+    expect(config).toMatchObject(input);
+    expect(sharesEmbedding(config)).toBe(shares);
+  });
+
   it("is complete from nothing, with the paper's optimizer", () => {
     const config = parseRunConfig({});
     expect(config.training).toMatchObject({
@@ -39,7 +60,7 @@ describe("a run configuration", () => {
   it.each(fields)("gives %s the default that SPEC.md says", (path, field) => {
     const row = spec.split("\n").find((line) => line.startsWith(`| \`${path}\` |`));
     const cell = row?.split("|")[3]?.trim().replaceAll("`", "").replaceAll(",", "");
-    expect(cell).toBe(String(field.default));
+    expect(cell).toBe(String(field.default ?? "none"));
   });
 
   it.each([
@@ -66,6 +87,18 @@ describe("a run configuration", () => {
     ["a seed beyond 32 bits", { seed: 2 ** 32 }, "seed"],
     ["a name with control characters", { name: "a\u001b[31m" }, "name"],
     ["text for a number", { seed: "1" }, "seed"],
+    ["a variant nobody has", { variant: "act" }, "variant"],
+    ["a common tokenizer where each peer has its own", { variant: "spec-opt", vocabulary }, "vocabulary"],
+    ["no tokenizer where it is common", { variant: "spec" }, "vocabulary"],
+    ["rows of no tokenizer", { variant: "trim" }, "vocabulary"],
+    ["an embedding of no tokenizer", { variant: "glob" }, "vocabulary"],
+    ["a tokenizer without a size", { variant: "glob", vocabulary: { tokenizer: hash } }, "vocabulary.size"],
+    [
+      "a tokenizer that is not named by a hash",
+      { variant: "glob", vocabulary: { ...vocabulary, tokenizer: "gpt2" } },
+      "vocabulary.tokenizer",
+    ],
+    ["a first body that is not named by a root", { initialBody: hash.toUpperCase() }, "initialBody"],
     ["nothing at all", null, "(whole)"],
   ])("refuses %s and names the field", (_, input, field) => {
     let thrown: unknown;

@@ -11,6 +11,8 @@ const sha256: Hash = (bytes) => createHash("sha256").update(bytes).digest();
 const golden = utf8(vectors.manifest.text);
 const layout = vectors.layout.tensors;
 
+const vocabulary = { tokenizer: "ab".repeat(32), size: 300 };
+
 /** Code of the ManifestError that parsing `bytes` under their own id gives. */
 function refusal(bytes: Uint8Array, id = runId(bytes, sha256)): string {
   try {
@@ -83,6 +85,11 @@ describe("a run manifest", () => {
       changed((m) => Object.assign((m.layout as object[])[0]!, { shape: [-1] })),
       "MANIFEST_INVALID",
     ],
+    [
+      "whose layout lacks the embedding that its variant shares",
+      changed((m) => Object.assign(m.config!, { variant: "trim", vocabulary })),
+      "MANIFEST_INVALID",
+    ],
     ["with white space", utf8(`${vectors.manifest.text} `), "MANIFEST_INVALID"],
     ["that is cut off", golden.slice(0, -1), "MANIFEST_INVALID"],
     ["that is not UTF-8", Uint8Array.of(0x22, 0xff, 0x22), "MANIFEST_INVALID"],
@@ -91,6 +98,16 @@ describe("a run manifest", () => {
     ["that is too long", new Uint8Array(MAX_MANIFEST_BYTES + 1), "MANIFEST_OVERSIZED"],
   ])("%s is refused even under its own id", (_, bytes, code) => {
     expect(refusal(bytes)).toBe(code);
+  });
+
+  it.each(["trim", "glob"] as const)("of variant %s ends with the embedding", (variant) => {
+    const config = parseRunConfig({ variant, vocabulary });
+    const embedding = (shape: number[]) => [...layout, { name: "transformer.wte.weight", shape }];
+    const bytes = manifestBytes(config, embedding([300, 128]), sha256);
+    expect(parseManifest(bytes, runId(bytes, sha256), sha256).config.vocabulary).toEqual(vocabulary);
+    for (const other of [layout, embedding([299, 128]), embedding([300, 64]), embedding([300, 128, 1])]) {
+      expect(() => manifestBytes(config, other, sha256)).toThrow(LayoutError);
+    }
   });
 
   it("is not made of a configuration or layout that nobody would accept", () => {

@@ -1,11 +1,13 @@
 // The run manifest: configuration and parameter layout as canonical JSON, whose SHA-256 is the run's id.
-// Whoever holds the id can take the manifest from anyone. Must not interpret the configuration.
+// Whoever holds the id can take the manifest from anyone. Must not interpret the configuration
+// beyond whether the layout is its variant's.
 import { z } from "zod";
 import { LayoutError, ManifestError, RunConfigError } from "../errors.ts";
 import { canonicalJsonBytes, type Json } from "./canonical-json.ts";
 import { type Hash, hexSha256 } from "./hash.ts";
 import { MAX_TENSORS, parameterLayout } from "./layout.ts";
 import { parseRunConfig, type RunConfig } from "./run-config.ts";
+import { sharedEmbedding } from "./shared-embedding.ts";
 import type { RunId, TensorSpec } from "./types.ts";
 
 /** Rises when a peer that knows only the older form must not join. */
@@ -28,8 +30,9 @@ const manifestSchema = z.strictObject({
 
 /** The bytes that are hashed, stored and served. Throws RunConfigError or LayoutError on a manifest no peer takes. */
 export function manifestBytes(config: RunConfig, layout: readonly TensorSpec[], hash: Hash): Uint8Array {
-  parameterLayout(layout, hash);
-  return encodeManifest({ version: MANIFEST_VERSION, config: parseRunConfig(config), layout });
+  const parsed = parseRunConfig(config);
+  sharedEmbedding(parsed, parameterLayout(layout, hash));
+  return encodeManifest({ version: MANIFEST_VERSION, config: parsed, layout });
 }
 
 /** The run's id: lower-case hex SHA-256 of the manifest's bytes. */
@@ -66,7 +69,7 @@ export function parseManifest(bytes: Uint8Array, expectedRunId: RunId, hash: Has
   const shape = manifestSchema.safeParse(parsed);
   if (!shape.success) throw invalid(shape.error.issues[0]?.message ?? "unknown shape");
   const manifest = { ...shape.data, config: checked(() => parseRunConfig(shape.data.config)) };
-  checked(() => parameterLayout(manifest.layout, hash));
+  checked(() => sharedEmbedding(manifest.config, parameterLayout(manifest.layout, hash)));
   const canonical = encodeManifest(manifest);
   if (canonical.length !== bytes.length || canonical.some((byte, index) => byte !== bytes[index])) {
     throw invalid("another version of glossa made it, or its JSON was changed");

@@ -371,6 +371,7 @@ TOTAL = sum(map(size, LAYOUT))
 CONFIG = {
     "name": "drei Zungen für हिन्दी",
     "seed": 7,
+    "variant": "spec-opt",
     "model": {"blocks": 4, "width": 128, "heads": 4, "sequenceLength": 128},
     "training": {
         "batchSize": 16,

@@ -1,0 +1,25 @@
+// Which tensor of the layout is the embedding that the peers of a run share, and whether the layout fits the variant.
+import { LayoutError } from "../errors.ts";
+import type { ParameterLayout, TensorSlot } from "./layout.ts";
+import { type RunConfig, sharesEmbedding } from "./run-config.ts";
+
+/**
+ * The layout's last tensor, [vocabulary.size, width], in variants that share it; undefined in the others. Throws
+ * LayoutError where the layout ends with something else.
+ */
+export function sharedEmbedding(
+  config: Pick<RunConfig, "variant" | "vocabulary" | "model">,
+  layout: ParameterLayout,
+): TensorSlot | undefined {
+  if (!sharesEmbedding(config)) return undefined;
+  const rows = config.vocabulary!.size;
+  const { width } = config.model;
+  const last = layout.tensors.at(-1)!;
+  if (last.shape.length !== 2 || last.shape[0] !== rows || last.shape[1] !== width) {
+    throw new LayoutError(
+      `variant ${config.variant} ends with the embedding [${rows}, ${width}], not with ${last.name} [${last.shape.join(", ")}]`,
+      last.name,
+    );
+  }
+  return last;
+}
