@@ -135,8 +135,8 @@ describe.each(cases)("against PyTorch's $name", ({ name }) => {
       const norms: number[] = [];
       for (let step = 0; step < STEPS; step++) {
         const feeds: Record<string, Float64Array | Int32Array> = { ...state, ...tokensOf(step) };
-        feeds[stepInputs.learningRate] = Float64Array.of(learningRateAt(optimizer, step));
         for (const group of ["body", "embedding"] as const) {
+          feeds[stepInputs.learningRate(group)] = Float64Array.of(learningRateAt(optimizer, step));
           feeds[stepInputs.biasCorrection1(group)] = Float64Array.of(1 - optimizer.beta1 ** (step + 1));
           feeds[stepInputs.biasCorrection2(group)] = Float64Array.of(1 - optimizer.beta2 ** (step + 1));
         }

@@ -17,7 +17,8 @@ export type ParameterGroup = "body" | "embedding";
 export const stepInputs = {
   inputs: "inputs",
   targets: "targets",
-  learningRate: "learningRate",
+  /** A group may follow a schedule of its own. */
+  learningRate: (group: ParameterGroup) => `${group}:learningRate`,
   /** 1 - beta^t, where t counts the steps of the group's moments, this one included. */
   biasCorrection1: (group: ParameterGroup) => `${group}:biasCorrection1`,
   biasCorrection2: (group: ParameterGroup) => `${group}:biasCorrection2`,
@@ -179,9 +180,9 @@ function updated(
   const { norm, scale } = b.scope("clip", () =>
     clipByGlobalNorm(b, [...gradientOf.values()], optimizer.gradientClip),
   );
-  const learningRate = b.input(stepInputs.learningRate, []);
   const updateOf = new Map(
     trained.map((group) => {
+      const learningRate = b.input(stepInputs.learningRate(group), []);
       const biasCorrection1 = b.input(stepInputs.biasCorrection1(group), []);
       const biasCorrection2 = b.input(stepInputs.biasCorrection2(group), []);
       return [group, adamW(b, optimizer, { learningRate, biasCorrection1, biasCorrection2 }, scale)] as const;

@@ -182,6 +182,27 @@ describe.each(devices)("a training model on %s", (device) => {
     expect(learningRate).toBe(learningRateAt(optimizer, 30));
   });
 
+  it("moves the embedding by a schedule of its own, begun anew at its end, and the body by the common one", async () => {
+    const own = { learningRate: 4e-3, warmupSteps: 0, totalSteps: 5, finalLearningRateRatio: 0.5 };
+    const model = await create({ embeddingSchedule: own, optimizer: { ...optimizer, weightDecay: 0 } });
+    // With moments of zero AdamW's first step moves whatever has a gradient by the learning rate.
+    for (const [step, within] of [
+      [7, 2],
+      [10, 0],
+    ] as const) {
+      await model.resetMoments();
+      const before = await model.readState();
+      await model.trainStep(randomBatch("first"), step);
+      const after = await model.readState();
+      const largest = (group: "body" | "embedding") =>
+        Math.max(...after[group].map((value, at) => Math.abs(value - before[group][at]!)));
+      expect(largest("embedding") / learningRateAt(own, within)).toBeCloseTo(1, 3);
+      expect(largest("body") / learningRateAt(optimizer, step)).toBeCloseTo(1, 3);
+    }
+    const never = { ...own, totalSteps: 0 };
+    await expect(createOpen({ embeddingSchedule: never })).rejects.toThrow(ModelConfigError);
+  });
+
   it("leaves everything as it was where a step is not finite", async () => {
     const model = await create();
     await losses(model, 0, 2);

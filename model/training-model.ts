@@ -63,6 +63,9 @@ export async function createTrainingModel(options: TrainingModelOptions): Promis
   validateModelConfig(config);
   validateOptimizerConfig(optimizer);
   validateOptimizerConfig({ ...optimizer, ...embeddingSchedule });
+  if (embeddingSchedule?.totalSteps === 0) {
+    throw new ModelConfigError("totalSteps", "the embedding's schedule has no steps", "give 1 or more");
+  }
   if (!Number.isSafeInteger(batchSize) || batchSize < 1) {
     throw new ModelConfigError("batchSize", `batchSize is ${batchSize}`, "give a positive whole number");
   }
