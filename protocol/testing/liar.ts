@@ -5,8 +5,8 @@ import { hexSha256 } from "../core/hash.ts";
 import type { ContentId, Offence, PeerId, SignedUpdate } from "../core/types.ts";
 import { sha256 } from "../net/hash.ts";
 import type { NetworkPort } from "../ports.ts";
-import { Power } from "./power.ts";
-import { signed } from "./simulated-network.ts";
+import { Power } from "../simulation/power.ts";
+import { signed } from "../simulation/simulated-network.ts";
 import { RUN_ID, type Swarm, type SwarmPeer } from "./swarm.ts";
 
 export type Lie =

@@ -1,8 +1,8 @@
 // A stand-in for training, for simulations only: it learns nothing. Each step moves the body by a seeded amount that
 // depends on peer, round and step, takes virtual time, and is kept across a crash as the real trainer keeps its own.
 import type { ClockPort, RoundTraining, TrainerPort } from "../ports.ts";
-import type { Power } from "./power.ts";
-import { seededRandom, seedOf } from "./random.ts";
+import type { Power } from "../simulation/power.ts";
+import { seededRandom, seedOf } from "../simulation/random.ts";
 
 /** What outlives a crash. `moved` is the sum of all steps ever kept: what error feedback must account for. */
 export interface TrainerDisk {

@@ -9,17 +9,17 @@ import { parseRunConfig, type RunConfig, type RunConfigInput } from "../core/run
 import type { BodyRoot, PeerId, UpdateAnnouncement } from "../core/types.ts";
 import { createDriver, type Driver, type Outcome } from "../driver.ts";
 import { sha256 } from "../net/hash.ts";
-import { MemoryDisk, memoryStore } from "./memory-store.ts";
-import { Power } from "./power.ts";
+import { MemoryDisk, memoryStore } from "../simulation/memory-store.ts";
+import { Power } from "../simulation/power.ts";
+import { seededRandom } from "../simulation/random.ts";
+import { type Conditions, SimulatedNetwork } from "../simulation/simulated-network.ts";
+import { VirtualClock } from "../simulation/virtual-clock.ts";
 import {
   blankTrainerDisk,
   PseudoTrainer,
   type PseudoTrainerOptions,
   type TrainerDisk,
 } from "./pseudo-trainer.ts";
-import { seededRandom } from "./random.ts";
-import { type Conditions, SimulatedNetwork } from "./simulated-network.ts";
-import { VirtualClock } from "./virtual-clock.ts";
 
 export const RUN_ID = "ab".repeat(32);
 
