@@ -4,6 +4,7 @@ import { genesisBody, initialEmbedding } from "#model/genesis.ts";
 import { createTrainingModel } from "#model/training-model.ts";
 import type { Batch, ModelConfig, OptimizerConfig } from "#model/types.ts";
 import { type RoundPlan, RoundTrainer, type TrainerCheckpoint } from "./round-trainer.ts";
+import { SharedParameters } from "./shared-parameters.ts";
 
 const config: ModelConfig = { blocks: 1, width: 16, heads: 2, sequenceLength: 8, vocabularySize: 40 };
 const optimizer: OptimizerConfig = {
@@ -71,6 +72,7 @@ async function live(
     ownPlan,
     {
       model,
+      parameters: new SharedParameters(body0.length),
       batches: batchesFrom((checkpoint?.batchPosition as number | undefined) ?? 0),
       byteLengths,
       heldOut: () => [batchesFrom(1000).next()],

@@ -1,8 +1,10 @@
 // Local training as the protocol asks for it: rounds, carried progress, warm-up of private embeddings, evaluation, and a
 // checkpoint that a kill cannot tear. Runs inside the trainer worker; knows model/ but neither threads nor the network.
+// Arrays called `held` are the part of the shared parameters that this peer holds (see shared-parameters.ts).
 import { countTargetBytes } from "#model/data/batches.ts";
 import { bitsPerByte, evaluateBitsPerByte } from "#model/eval/bits-per-byte.ts";
 import type { Batch, StepResult, TrainingModel, TrainingState } from "#model/types.ts";
+import type { HeldParameters } from "./shared-parameters.ts";
 
 /** The run's choices that training needs (RunConfig.training and the sequence of the schedule). */
 export interface RoundPlan {
@@ -18,7 +20,7 @@ export interface BatchSource {
   readonly position: unknown;
 }
 
-/** Where the trainer stands. `start` is the body that the current round's progress is measured against. */
+/** Where the trainer stands. `start` is the held array that the current round's progress is measured against. */
 export interface TrainerCheckpoint {
   readonly state: TrainingState;
   readonly start: Float32Array;
@@ -42,7 +44,7 @@ export type RoundProgress = {
 };
 
 export interface RoundResult {
-  /** theta_start - theta_end over the body, flat, in layout order. */
+  /** theta_start - theta_end over the held array. */
   readonly delta: Float32Array;
   readonly tokens: number;
   readonly bytes: number;
@@ -53,6 +55,7 @@ export interface RoundResult {
 
 export interface RoundTrainerModules {
   readonly model: TrainingModel;
+  readonly parameters: HeldParameters;
   readonly batches: BatchSource;
   /** UTF-8 bytes that each token id stands for; the denominator of bits per byte. */
   readonly byteLengths: ArrayLike<number>;
@@ -104,7 +107,7 @@ export class RoundTrainer {
     checkpoint?: TrainerCheckpoint,
   ): Promise<RoundTrainer> {
     if (checkpoint === undefined) {
-      return new RoundTrainer(plan, modules, await modules.model.readBody(), FRESH);
+      return new RoundTrainer(plan, modules, await modules.parameters.read(modules.model), FRESH);
     }
     await modules.model.writeState(checkpoint.state);
     return new RoundTrainer(plan, modules, checkpoint.start, checkpoint.progress);
@@ -114,17 +117,20 @@ export class RoundTrainer {
     return this.#progress;
   }
 
-  /** Fits the private embedding to a body that stays as it is. Steps already done in an earlier life count. */
+  /**
+   * Fits the private embedding to a body that stays as it is. Steps already done in an earlier life count. Where rows are
+   * shared there is nothing to fit: they come with the body, trained by others.
+   */
   async warmUp(
-    body: Float32Array,
+    held: Float32Array,
     steps: number,
     onStep: (step: number) => void,
     signal: AbortSignal,
   ): Promise<void> {
-    const { model } = this.#modules;
-    await model.writeBody(body);
-    this.#start = body;
-    while (this.#progress.warmUpSteps < steps) {
+    const { model, parameters } = this.#modules;
+    await parameters.write(model, held);
+    this.#start = held;
+    while (!parameters.includeEmbedding && this.#progress.warmUpSteps < steps) {
       signal.throwIfAborted();
       const step = this.#progress.warmUpSteps;
       await this.#onNextBatch((batch) => model.trainEmbeddingStep(batch, step, signal), signal);
@@ -135,18 +141,18 @@ export class RoundTrainer {
   }
 
   /**
-   * Trains `round` from `body` until the run's local steps are done. Progress of the same round (a resume) or, with
-   * `carry`, of one whose update was never published is moved onto the new body: theta = body - (start - theta).
+   * Trains `round` from `held` until the run's local steps are done. Progress of the same round (a resume) or, with
+   * `carry`, of one whose update was never published is moved onto it: theta = held - (start - theta).
    * An AbortError leaves the progress made in the checkpoint.
    */
   async trainRound(
     round: number,
-    body: Float32Array,
+    held: Float32Array,
     carry: boolean,
     onStep: (step: number, bitsPerByte: number) => void,
     signal: AbortSignal,
   ): Promise<RoundResult> {
-    await this.#enter(round, body, carry);
+    await this.#enter(round, held, carry);
     const { model, nowMs } = this.#modules;
     const progress = this.#progress;
     try {
@@ -172,15 +178,15 @@ export class RoundTrainer {
     return this.#result();
   }
 
-  /** Bits per byte on held-out text of `body` with this peer's embedding; training is left exactly where it was. */
-  async evaluate(body: Float32Array, signal: AbortSignal): Promise<number> {
-    const { model, heldOut, byteLengths } = this.#modules;
-    const local = await model.readBody();
-    await model.writeBody(body);
+  /** Bits per byte on held-out text of `held`, with an embedding of its own; training is left exactly where it was. */
+  async evaluate(held: Float32Array, signal: AbortSignal): Promise<number> {
+    const { model, parameters, heldOut, byteLengths } = this.#modules;
+    const local = await parameters.read(model);
+    await parameters.write(model, held);
     try {
       return (await evaluateBitsPerByte(model, heldOut(), byteLengths, signal)).bitsPerByte;
     } finally {
-      await model.writeBody(local);
+      await parameters.write(model, local);
     }
   }
 
@@ -214,17 +220,17 @@ export class RoundTrainer {
     }
   }
 
-  async #enter(round: number, body: Float32Array, carry: boolean): Promise<void> {
-    const { model } = this.#modules;
+  async #enter(round: number, held: Float32Array, carry: boolean): Promise<void> {
+    const { model, parameters } = this.#modules;
     const progress = this.#progress;
     const resumes = progress.round === round;
     if (resumes || carry) {
-      await model.writeBody(rebase(await model.readBody(), this.#start, body));
+      await parameters.write(model, rebase(await parameters.read(model), this.#start, held));
     } else {
-      await model.writeBody(body);
+      await parameters.write(model, held);
       if (this.#plan.momentsAcrossRounds === "reset") await model.resetMoments();
     }
-    this.#start = body;
+    this.#start = held;
     if (resumes) return;
     progress.round = round;
     progress.step = 0;
@@ -243,7 +249,8 @@ export class RoundTrainer {
   }
 
   async #result(): Promise<RoundResult> {
-    const end = await this.#modules.model.readBody();
+    const { model, parameters } = this.#modules;
+    const end = await parameters.read(model);
     const { tokens, bytes, nats, computeMs } = this.#progress;
     return {
       delta: subtract(this.#start, end),

@@ -18,6 +18,7 @@ import type {
   TrainerMethods,
 } from "./messages.ts";
 import { RoundTrainer } from "./round-trainer.ts";
+import { SharedParameters } from "./shared-parameters.ts";
 import { obtainTokenizer } from "./vocabulary.ts";
 
 interface Prepared {
@@ -93,6 +94,7 @@ async function create(options: CreateOptions): Promise<CreateResult> {
     plan,
     {
       model,
+      parameters: new SharedParameters(genesis.length),
       batches,
       byteLengths: tokenizer.byteLengths,
       heldOut: () =>
