@@ -204,6 +204,16 @@ export const EXIT_TABLE: readonly Row[] = [
   row(50, "a demo whose peers died, disagreed or did not learn", "Run it again with --keep.", "DEMO_FAILED"),
   row(60, "no running peer to ask", "Start one with glossa peer, or give --state-dir.", "NO_RUNNING_PEER"),
   row(61, "a peer that does not answer", "Check that its process is alive.", "CONTROL_UNREACHABLE"),
+  row(
+    70,
+    "a model that is not there, or not yet",
+    "Give a model folder, a peer's state directory or the name of a running peer.",
+    "MODEL_NOT_FOUND",
+    "MODEL_AMBIGUOUS",
+    "MODEL_NOT_READY",
+    "NO_GLOBAL_EMBEDDING",
+  ),
+  row(71, "a model whose parts do not belong together", "Restore it from a copy.", "MODEL_PARTS_MISMATCH"),
   row(78, "a Node that is too old", "Use npx glossa or npm run glossa --.", "NODE_TOO_OLD"),
 ];
 

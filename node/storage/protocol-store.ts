@@ -1,5 +1,6 @@
 // The protocol's durable state on disk: StorePort over a two-generation checkpoint file and the payload store.
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import type { ContentId, SignedUpdate, UpdateAnnouncement } from "#protocol/core/types.ts";
 import type { ProtocolCheckpoint, StorePort } from "#protocol/ports.ts";
 import { bytesOfFloats, type Container, floatsOf } from "./container.ts";
@@ -71,6 +72,39 @@ export class ProtocolStore implements StorePort {
 
   prunePayloads(round: number): Promise<void> {
     return this.#payloads.prune(round);
+  }
+}
+
+/** How long a peer may take from setting the newest checkpoint aside to putting the next one in its place: two renames. */
+const REPLACING_MS = 200;
+const LOOK_AGAIN_MS = 50;
+
+export interface FoundCheckpoint {
+  readonly checkpoint: ProtocolCheckpoint;
+  /** Why the newest one was passed over; `undefined` where it is the newest. */
+  readonly fallback: StateCorruptError | undefined;
+}
+
+/**
+ * The newest whole checkpoint of a directory that another process may be writing to: takes no lock and changes nothing.
+ * Between the two renames of a save the newest one is not there for a moment; it is looked for again before the one
+ * before it is taken. `undefined` where nothing was ever saved.
+ * @throws {StateCorruptError} where files exist and none is whole
+ */
+export async function readProtocolCheckpoint(
+  directory: string,
+  signal: AbortSignal,
+): Promise<FoundCheckpoint | undefined> {
+  const generations = new Generations(join(directory, "protocol.checkpoint"), KIND);
+  for (let waitedMs = 0; ; waitedMs += LOOK_AGAIN_MS) {
+    const loaded = await generations.load();
+    if (loaded === undefined) return undefined;
+    const { container, path, fallback } = loaded;
+    const isBeingReplaced = path !== generations.path && fallback === undefined;
+    if (!isBeingReplaced || waitedMs >= REPLACING_MS) {
+      return { checkpoint: fromContainer(container, path), fallback };
+    }
+    await delay(LOOK_AGAIN_MS, undefined, { signal });
   }
 }
 

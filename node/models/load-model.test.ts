@@ -1,0 +1,199 @@
+// Model references against real state directories, as a peer writes them.
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { bodyTensors } from "#model/architecture.ts";
+import { genesisBody, initialEmbedding } from "#model/genesis.ts";
+import { trainTokenizer } from "#model/tokenizer/train-tokenizer.ts";
+import { parseRunConfig } from "#protocol/core/run-config.ts";
+import { manifestBytes, runId } from "#protocol/core/run-manifest.ts";
+import { sha256 } from "#protocol/net/hash.ts";
+import { openControlEndpoint } from "../observability/control-endpoint.ts";
+import type { PeerStatus } from "../observability/status.ts";
+import { ProtocolStore } from "../storage/protocol-store.ts";
+import { StateDirectory } from "../storage/state-directory.ts";
+import { saveTrainerCheckpoint } from "../trainer/checkpoint-file.ts";
+import { loadModel } from "./load-model.ts";
+
+const { signal } = new AbortController();
+const MODEL = { blocks: 1, width: 16, heads: 2, sequenceLength: 16 };
+const run = parseRunConfig({ name: "tiny", model: MODEL, training: { learningRate: 0.003 } });
+const manifest = manifestBytes(run, bodyTensors(MODEL), sha256);
+const id = runId(manifest, sha256);
+const tokenizer = await trainTokenizer(["to be or not to be, that is the question"], { vocabularySize: 260 });
+const config = { ...MODEL, vocabularySize: 260 };
+
+let directory: string;
+let environment: Record<string, string>;
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "glossa-model-"));
+  environment = { GLOSSA_RUNTIME_DIR: join(directory, "runtime") };
+});
+afterEach(() => rm(directory, { recursive: true, force: true }));
+
+const protocolCheckpoint = (closedRound: number, closedBody: Float32Array) => ({
+  closedRound,
+  closedBody,
+  round: closedRound + 1,
+  updates: [],
+  residual: new Float32Array(closedBody.length),
+  publishedRound: closedRound,
+  pendingOwn: [],
+  presenceSequence: 1,
+});
+
+/** What a peer has on disk; `parts` are left out by name. */
+async function statedPeer({ without = [] as string[], body = genesisBody(MODEL, 7) } = {}) {
+  const state = await StateDirectory.open(join(directory, "peer"));
+  await state.bindToRun(id, new TextDecoder().decode(manifest));
+  const embedding = initialEmbedding(config, "own");
+  if (!without.includes("protocol")) {
+    const store = await ProtocolStore.open(state.path);
+    await store.save(protocolCheckpoint(3, genesisBody(MODEL, 6)));
+    await store.save(protocolCheckpoint(4, body));
+  }
+  if (!without.includes("trainer")) {
+    const zeros = { body: new Float32Array(body.length), embedding: new Float32Array(embedding.length) };
+    await saveTrainerCheckpoint(state.trainerCheckpointPath, {
+      state: {
+        body: zeros.body,
+        bodyMoment1: zeros.body,
+        bodyMoment2: zeros.body,
+        embedding,
+        embeddingMoment1: zeros.embedding,
+        embeddingMoment2: zeros.embedding,
+        momentSteps: 1,
+        embeddingMomentSteps: 1,
+      },
+      start: zeros.body,
+      progress: {
+        round: 4,
+        step: 1,
+        tokens: 1,
+        bytes: 1,
+        nats: 1,
+        computeMs: 1,
+        warmUpSteps: 0,
+        totalTokens: 1,
+      },
+      batchPosition: null,
+    });
+  }
+  if (!without.includes("tokenizer")) await writeFile(state.tokenizerPath, tokenizer.toJson());
+  return { state, body, embedding };
+}
+
+describe("a peer's state directory", () => {
+  test("gives the newest closed body and its own embedding and tokenizer, while the peer holds its lock", async () => {
+    const { state, body, embedding } = await statedPeer();
+    const model = await loadModel(state.path, { signal });
+    expect(model.config).toEqual(config);
+    expect(model.body).toEqual(body);
+    expect(model.embedding).toEqual(embedding);
+    expect(model.tokenizer.fingerprint).toBe(tokenizer.fingerprint);
+    expect(model.source).toMatchObject({ kind: "peer", runId: id, round: 4, learningRate: 0.003 });
+    // The lock is still the peer's: nothing was taken or broken.
+    await expect(StateDirectory.open(state.path)).rejects.toMatchObject({ code: "STATE_IN_USE" });
+    await state.close();
+  });
+
+  test("gives the body before, and says so, where the newest is damaged", async () => {
+    const { state } = await statedPeer();
+    await state.close();
+    await writeFile(join(state.path, "protocol.checkpoint"), "GLOSSA, but no checkpoint of it");
+    const { body, source } = await loadModel(state.path, { signal });
+    expect(body).toEqual(genesisBody(MODEL, 6));
+    expect(source).toMatchObject({ round: 3, description: expect.stringContaining("damaged") });
+  });
+
+  test("gives the body before where a peer died between two renames", async () => {
+    const { state } = await statedPeer();
+    await state.close();
+    await rm(join(state.path, "protocol.checkpoint"));
+    expect((await loadModel(state.path, { signal })).source.round).toBe(3);
+  });
+
+  test("is read whole while checkpoint after checkpoint replaces it", async () => {
+    const { state } = await statedPeer();
+    const store = await ProtocolStore.open(state.path);
+    const bodies = [8, 9, 10, 11].map((seed) => genesisBody(MODEL, seed));
+    let isDone = false;
+    const saving = (async () => {
+      for (let round = 5; !isDone; round++) {
+        await store.save(protocolCheckpoint(round, bodies[round % bodies.length]!));
+      }
+    })();
+    let last = 0;
+    for (let look = 0; look < 30; look++) {
+      const { body, source } = await loadModel(state.path, { signal });
+      expect(source.round!).toBeGreaterThanOrEqual(last);
+      last = source.round!;
+      if (last > 4) expect(body).toEqual(bodies[last % bodies.length]);
+    }
+    isDone = true;
+    await saving;
+    expect(last).toBeGreaterThan(4);
+    await state.close();
+  });
+
+  test.each([
+    ["protocol", "no body"],
+    ["trainer", "no embedding"],
+    ["tokenizer", "no tokenizer"],
+  ])("without its %s file is not ready, and says what is missing", async (part, missing) => {
+    const { state } = await statedPeer({ without: [part] });
+    const loading = loadModel(state.path, { signal });
+    await expect(loading).rejects.toMatchObject({ code: "MODEL_NOT_READY" });
+    await expect(loading).rejects.toThrow(missing);
+    await state.close();
+  });
+
+  test("with a tokenizer of more tokens than its embedding has rows is refused", async () => {
+    const { state } = await statedPeer();
+    const larger = await trainTokenizer(["to be or not to be to be"], { vocabularySize: 261 });
+    await writeFile(state.tokenizerPath, larger.toJson());
+    await expect(loadModel(state.path, { signal })).rejects.toMatchObject({ code: "MODEL_PARTS_MISMATCH" });
+    await state.close();
+  });
+});
+
+describe("a name", () => {
+  const listening = (name: string, stateDirectory: string) =>
+    openControlEndpoint({
+      name,
+      runId: id,
+      stateDirectory,
+      recordPath: join(directory, `${name}-control.json`),
+      status: () => ({}) as PeerStatus,
+      environment,
+    });
+
+  test("finds the peer that runs under it", async () => {
+    const { state, body } = await statedPeer();
+    const endpoint = await listening("ada", state.path);
+    expect((await loadModel("ada", { signal, environment })).body).toEqual(body);
+    await endpoint.close();
+    await state.close();
+  });
+
+  test("of two peers asks which", async () => {
+    const endpoints = await Promise.all(["/a", "/b"].map((at) => listening("ada", join(directory, at))));
+    const loading = loadModel("ada", { signal, environment });
+    await expect(loading).rejects.toMatchObject({ code: "MODEL_AMBIGUOUS" });
+    for (const endpoint of endpoints) await endpoint.close();
+  });
+
+  test.each(["nobody", "no/such/folder"])("that means nothing (%s) is not found", async (reference) => {
+    await expect(loadModel(reference, { signal, environment })).rejects.toMatchObject({
+      code: "MODEL_NOT_FOUND",
+    });
+  });
+
+  test("of a folder or file without a model is not found either", async () => {
+    await writeFile(join(directory, "file"), "");
+    for (const path of [directory, join(directory, "file")]) {
+      await expect(loadModel(path, { signal })).rejects.toMatchObject({ code: "MODEL_NOT_FOUND" });
+    }
+  });
+});
