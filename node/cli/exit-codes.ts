@@ -95,6 +95,15 @@ export const EXIT_TABLE: readonly Row[] = [
     "DATA_POSITION_MISMATCH",
   ),
   row(
+    17,
+    "a model folder that is not one, or holds a model of another kind",
+    "Give the folder of a Hugging Face MPT model with ALiBi, no biases and a tied head.",
+    "MODEL_FOLDER_MISSING",
+    "MODEL_FOLDER_UNREADABLE",
+    "MODEL_FOLDER_UNSUPPORTED",
+  ),
+  row(18, "an output folder that is not empty", "Give another one, or --force.", "MODEL_FOLDER_NOT_EMPTY"),
+  row(
     20,
     "an invite that is malformed or mistyped",
     "Copy the whole invite that glossa init printed.",
