@@ -33,7 +33,8 @@ export class Tokenizer {
   /** Lower-case hex SHA-256 of what `toJson` gives: equal exactly where ids are equal. */
   readonly fingerprint: string;
 
-  readonly #definition: TokenizerDefinition;
+  /** What it is made of. */
+  readonly definition: TokenizerDefinition;
   readonly #json: string;
   readonly #splitter: WordSplitter;
   readonly #encoder: BytePairEncoder;
@@ -50,7 +51,7 @@ export class Tokenizer {
   #cachedTokensLength = 0;
 
   constructor(definition: TokenizerDefinition) {
-    this.#definition = definition;
+    this.definition = definition;
     this.#json = writeTokenizerJson(definition);
     this.fingerprint = createHash("sha256").update(this.#json).digest("hex");
     this.vocabularySize = definition.tokens.length;
@@ -79,7 +80,7 @@ export class Tokenizer {
 
   /** Merges in order of rank, each as its two tokens in letters. */
   mergePairs(): [string, string][] {
-    const { merges, tokens } = this.#definition;
+    const { merges, tokens } = this.definition;
     const pairs: [string, string][] = [];
     for (let i = 0; i < merges.length; i += 3) pairs.push([tokens[merges[i]!]!, tokens[merges[i + 1]!]!]);
     return pairs;
@@ -88,7 +89,7 @@ export class Tokenizer {
   /** Token ids of `text`, without an end-of-text token. */
   encode(text: string): Uint32Array {
     let normalized = text;
-    for (const form of this.#definition.normalizations) normalized = normalized.normalize(form);
+    for (const form of this.definition.normalizations) normalized = normalized.normalize(form);
     this.#outputLength = 0;
     this.#splitter.split(normalized, this.#appendWord);
     return this.#output.slice(0, this.#outputLength);
