@@ -1,0 +1,168 @@
+// A ModelProto under construction: inputs, initializers, nodes, outputs, then bytes. Knows ONNX and no operation of its own.
+import { create, toBinary } from "@bufbuild/protobuf";
+import {
+  type AttributeProto,
+  AttributeProto_AttributeType,
+  AttributeProtoSchema,
+  GraphProtoSchema,
+  ModelProtoSchema,
+  NodeProtoSchema,
+  OperatorSetIdProtoSchema,
+  StringStringEntryProtoSchema,
+  TensorProto_DataLocation,
+  TensorProto_DataType,
+  TensorProtoSchema,
+  TensorShapeProto_DimensionSchema,
+  TensorShapeProtoSchema,
+  TypeProto_TensorSchema,
+  TypeProtoSchema,
+  type ValueInfoProto,
+  ValueInfoProtoSchema,
+} from "onnx-buf";
+import { MICROSOFT, type OnnxAttribute, type OnnxNodeOptions, type OnnxWriter } from "./writer.ts";
+
+/** ONNX IR 10 with opset 20 (the first with Gelu) is what onnxruntime 1.30 takes; FusedMatMul is com.microsoft's. */
+const IR_VERSION = 10n;
+const ONNX_OPSET = 20n;
+const MICROSOFT_OPSET = 1n;
+
+const ELEMENT_TYPES = {
+  float: TensorProto_DataType.FLOAT,
+  int32: TensorProto_DataType.INT32,
+  int64: TensorProto_DataType.INT64,
+} as const;
+export type OnnxType = keyof typeof ELEMENT_TYPES;
+
+/** A name stands for a size that is known when the model runs; the same name, the same size. */
+export type OnnxShape = readonly (number | string)[];
+
+/** Where the values of an initializer lie that is kept beside the model. */
+export interface ExternalData {
+  /** Name of a file in the model's own folder. */
+  readonly file: string;
+  readonly offset: number;
+  readonly length: number;
+}
+
+export class OnnxModel implements OnnxWriter {
+  readonly #graph = create(GraphProtoSchema, { name: "glossa" });
+  readonly #literals = new Set<string>();
+  #intermediates = 0;
+
+  input(name: string, type: OnnxType, shape: OnnxShape): void {
+    this.#graph.input.push(valueInfo(name, type, shape));
+  }
+
+  /** Declares a value that some node has made as an output. */
+  output(name: string, type: OnnxType, shape: OnnxShape): void {
+    this.#graph.output.push(valueInfo(name, type, shape));
+  }
+
+  initializer(
+    name: string,
+    shape: readonly number[],
+    data: Float32Array | Int32Array | BigInt64Array | ExternalData,
+  ): void {
+    const tensor = create(TensorProtoSchema, { name, dataType: typeOf(data), dims: shape.map(BigInt) });
+    if ("file" in data) {
+      const entries = { location: data.file, offset: `${data.offset}`, length: `${data.length}` };
+      tensor.dataLocation = TensorProto_DataLocation.EXTERNAL;
+      tensor.externalData = Object.entries(entries).map(([key, value]) =>
+        create(StringStringEntryProtoSchema, { key, value }),
+      );
+    } else {
+      tensor.rawData = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
+    }
+    this.#graph.initializer.push(tensor);
+  }
+
+  node(
+    type: string,
+    inputs: readonly string[],
+    outputs: readonly string[],
+    { attributes = {}, domain = "" }: OnnxNodeOptions = {},
+  ): void {
+    this.#graph.node.push(
+      create(NodeProtoSchema, {
+        name: outputs[0]!,
+        opType: type,
+        domain,
+        input: [...inputs],
+        output: [...outputs],
+        attribute: Object.entries(attributes).map(([name, value]) => emitAttribute(name, value)),
+      }),
+    );
+  }
+
+  intermediate(type: string, inputs: readonly string[], options?: OnnxNodeOptions): string {
+    const output = `${type}:${this.#intermediates++}`;
+    this.node(type, inputs, [output], options);
+    return output;
+  }
+
+  int64(values: readonly number[]): string {
+    return this.#literal(`int64:${values.join(",")}`, [values.length], BigInt64Array.from(values, BigInt));
+  }
+
+  float32(value: number): string {
+    return this.#literal(`float32:${value}`, [], Float32Array.of(value));
+  }
+
+  toBytes(): Uint8Array<ArrayBuffer> {
+    return toBinary(
+      ModelProtoSchema,
+      create(ModelProtoSchema, {
+        irVersion: IR_VERSION,
+        producerName: "glossa",
+        opsetImport: [
+          create(OperatorSetIdProtoSchema, { domain: "", version: ONNX_OPSET }),
+          create(OperatorSetIdProtoSchema, { domain: MICROSOFT, version: MICROSOFT_OPSET }),
+        ],
+        graph: this.#graph,
+      }),
+    );
+  }
+
+  #literal(name: string, shape: readonly number[], data: Float32Array | BigInt64Array): string {
+    if (!this.#literals.has(name)) this.initializer(name, shape, data);
+    this.#literals.add(name);
+    return name;
+  }
+}
+
+function typeOf(data: Float32Array | Int32Array | BigInt64Array | ExternalData): TensorProto_DataType {
+  if (data instanceof Int32Array) return ELEMENT_TYPES.int32;
+  return data instanceof BigInt64Array ? ELEMENT_TYPES.int64 : ELEMENT_TYPES.float;
+}
+
+function valueInfo(name: string, type: OnnxType, shape: OnnxShape): ValueInfoProto {
+  const dim = shape.map((size) =>
+    create(TensorShapeProto_DimensionSchema, {
+      value:
+        typeof size === "number"
+          ? { case: "dimValue", value: BigInt(size) }
+          : { case: "dimParam", value: size },
+    }),
+  );
+  const tensor = create(TypeProto_TensorSchema, {
+    elemType: ELEMENT_TYPES[type],
+    shape: create(TensorShapeProtoSchema, { dim }),
+  });
+  return create(ValueInfoProtoSchema, {
+    name,
+    type: create(TypeProtoSchema, { value: { case: "tensorType", value: tensor } }),
+  });
+}
+
+function emitAttribute(name: string, attribute: OnnxAttribute): AttributeProto {
+  const { FLOAT, INT, INTS, STRING } = AttributeProto_AttributeType;
+  if ("int" in attribute) {
+    return create(AttributeProtoSchema, { name, type: INT, i: BigInt(attribute.int) });
+  }
+  if ("float" in attribute) return create(AttributeProtoSchema, { name, type: FLOAT, f: attribute.float });
+  if ("ints" in attribute) {
+    return create(AttributeProtoSchema, { name, type: INTS, ints: attribute.ints.map(BigInt) });
+  }
+  const s = new TextEncoder().encode(attribute.string);
+  return create(AttributeProtoSchema, { name, type: STRING, s });
+}
