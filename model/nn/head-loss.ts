@@ -49,6 +49,16 @@ export function headNats(b: GraphBuilder, inputs: HeadInputs): Value {
   return nats!;
 }
 
+/** Cross-entropy of each token, in nats: [n]. */
+export function headTokenNats(b: GraphBuilder, inputs: HeadInputs): Value {
+  const nats: Value[] = [];
+  for (const chunk of chunksOf(b, inputs)) {
+    const hidden = b.after(chunk.hidden, nats.slice(-1));
+    nats.push(b.linearCrossEntropy(hidden, inputs.head, chunk.targets).nats);
+  }
+  return b.concat(nats, 0);
+}
+
 export interface HeadGradients {
   readonly nats: Value;
   /** [n, d] */
