@@ -3,6 +3,8 @@
 
 import { MAX_MANIFEST_BYTES } from "../core/run-manifest.ts";
 import type { Presence, UpdateAnnouncement } from "../core/types.ts";
+import type { AssetOpen, StoreAssetAnswer, StoreAssetOpen } from "./assets.ts";
+import * as assets from "./assets.ts";
 import type { BulkHead, ChunkRequest, PayloadOpen, TilesOpen } from "./bulk.ts";
 import { bulkHeadCodec, chunkRequestCodec, payloadOpenCodec, tilesOpenCodec } from "./bulk.ts";
 import type { Codec } from "./codec.ts";
@@ -41,6 +43,9 @@ export interface WireMessages {
   tilesOpen: TilesOpen;
   bulkHead: BulkHead;
   chunkRequest: ChunkRequest;
+  assetOpen: AssetOpen;
+  storeAssetOpen: StoreAssetOpen;
+  storeAssetAnswer: StoreAssetAnswer;
 }
 export type MessageName = keyof WireMessages;
 
@@ -54,7 +59,7 @@ export interface MessageSpec<T> {
   /** Never reused, not even for a message that is gone. */
   readonly id: number;
   readonly version: number;
-  /** Gossip, or the streams that carry it: bulk frames are shared by two. */
+  /** Gossip, or the streams that carry it: bulk frames are shared by several. */
   readonly channel: "gossip" | readonly StreamName[];
   readonly maxBytes: number;
   /** Undefined where asking is what is limited: responses and frames inside a stream that was counted when it opened. */
@@ -64,7 +69,8 @@ export interface MessageSpec<T> {
 
 const PEER_RECORD_BYTES = exchange.MAX_ADDRESSES_PER_PEER * (MAX_ADDRESS_BYTES + 3) + 64;
 const UPDATES_BYTES = transfer.MAX_INVENTORY_UPDATES * (MAX_ENVELOPE_BYTES + 3);
-const BULK: readonly StreamName[] = ["payload", "tiles"];
+const BULK: readonly StreamName[] = ["payload", "tiles", "asset"];
+const CHUNKED: readonly StreamName[] = [...BULK, "store-asset"];
 
 // biome-ignore format: one row a message.
 export const MESSAGES: { readonly [Name in MessageName]: MessageSpec<WireMessages[Name]> } = {
@@ -90,7 +96,12 @@ export const MESSAGES: { readonly [Name in MessageName]: MessageSpec<WireMessage
   payloadOpen: { id: 13, version: 1, channel: ["payload"], maxBytes: 96, rate: { burst: 256, perSecond: 32 }, codec: payloadOpenCodec },
   tilesOpen: { id: 14, version: 1, channel: ["tiles"], maxBytes: 96, rate: { burst: 40, perSecond: 2 }, codec: tilesOpenCodec },
   bulkHead: { id: 15, version: 1, channel: BULK, maxBytes: 32, rate: undefined, codec: bulkHeadCodec },
-  chunkRequest: { id: 16, version: 1, channel: BULK, maxBytes: 16, rate: undefined, codec: chunkRequestCodec },
+  chunkRequest: { id: 16, version: 1, channel: CHUNKED, maxBytes: 16, rate: undefined, codec: chunkRequestCodec },
+  // Once per joining peer and holder tried; at most 32 MiB each, so one asker never takes more than 1.6 MB/s for long.
+  assetOpen: { id: 17, version: 1, channel: ["asset"], maxBytes: 96, rate: { burst: 8, perSecond: 0.05 }, codec: assets.assetOpenCodec },
+  // Once per new run, and by each peer that meets the rendezvous again.
+  storeAssetOpen: { id: 18, version: 1, channel: ["store-asset"], maxBytes: 96, rate: { burst: 8, perSecond: 0.05 }, codec: assets.storeAssetOpenCodec },
+  storeAssetAnswer: { id: 19, version: 1, channel: ["store-asset"], maxBytes: 256, rate: undefined, codec: assets.storeAssetAnswerCodec },
 };
 
 /** The bytes of our own message. Throws RangeError where a value or the whole is out of bounds: that is a bug. */

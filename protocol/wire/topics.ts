@@ -28,6 +28,8 @@ export const STREAM_NAMES = [
   "snapshot",
   "payload",
   "tiles",
+  "asset",
+  "store-asset",
 ] as const;
 export type StreamName = (typeof STREAM_NAMES)[number];
 

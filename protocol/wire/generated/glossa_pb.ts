@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file glossa.proto.
  */
 export const file_glossa: GenFile = /*@__PURE__*/
-  fileDesc("CgxnbG9zc2EucHJvdG8SC2dsb3NzYS53aXJlIksKCEVudmVsb3BlEhAKBnVwZGF0ZRgBIAEoDEgAEhIKCHByZXNlbmNlGAIgASgMSAASEQoJc2lnbmF0dXJlGA8gASgMQgYKBGJvZHkiugEKClVwZGF0ZUJvZHkSDgoGcnVuX2lkGAEgASgMEg4KBmF1dGhvchgCIAEoDBINCgVyb3VuZBgDIAEoDRIPCgdwYXlsb2FkGAQgASgMEhUKDXBheWxvYWRfYnl0ZXMYBSABKA0SEQoJYmFzZV9yb290GAYgASgMEg4KBnRva2VucxgHIAEoBBIbChNsb3NzX25hdHNfcGVyX3Rva2VuGAggASgBEhUKDWJpdHNfcGVyX2J5dGUYCSABKAEigAIKDFByZXNlbmNlQm9keRIOCgZydW5faWQYASABKAwSDgoGYXV0aG9yGAIgASgMEgwKBG5hbWUYAyABKAkSEAoIc2VxdWVuY2UYBCABKAQSDQoFcGhhc2UYBSABKA0SDQoFcm91bmQYBiABKA0SDAoEcm9vdBgHIAEoDBIUCgxjbG9zZWRfcm91bmQYCCABKA0SEwoLY2xvc2VkX3Jvb3QYCSABKAwSFAoMb3Blbl91cGRhdGVzGAogASgMEgwKBHN0ZXAYCyABKA0SDQoFc3RlcHMYDCABKA0SFQoNYml0c19wZXJfYnl0ZRgNIAEoARIPCgdsZWF2aW5nGA4gASgIIkoKE1BlZXJFeGNoYW5nZVJlcXVlc3QSDgoGcnVuX2lkGAEgASgMEhAKCHJlZ2lzdGVyGAIgASgIEhEKCWFkZHJlc3NlcxgDIAMoCSJNChRQZWVyRXhjaGFuZ2VSZXNwb25zZRINCgVrbm93bhgBIAEoCBImCgVwZWVycxgCIAMoCzIXLmdsb3NzYS53aXJlLlBlZXJSZWNvcmQiLQoKUGVlclJlY29yZBIMCgRwZWVyGAEgASgMEhEKCWFkZHJlc3NlcxgCIAMoCSIkChJSdW5NYW5pZmVzdFJlcXVlc3QSDgoGcnVuX2lkGAEgASgMIjkKE1J1bk1hbmlmZXN0UmVzcG9uc2USFQoIbWFuaWZlc3QYASABKAxIAIgBAUILCglfbWFuaWZlc3QiKAoUU3RvcmVNYW5pZmVzdFJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAwiNwoVU3RvcmVNYW5pZmVzdFJlc3BvbnNlEg4KBnN0b3JlZBgBIAEoCBIOCgZyZWFzb24YAiABKAkiNgoQSW52ZW50b3J5UmVxdWVzdBIOCgZydW5faWQYASABKAwSEgoKZnJvbV9yb3VuZBgCIAEoDSIkChFJbnZlbnRvcnlSZXNwb25zZRIPCgd1cGRhdGVzGAEgAygMIiEKD1NuYXBzaG90UmVxdWVzdBIOCgZydW5faWQYASABKAwiTQoQU25hcHNob3RSZXNwb25zZRIsCghzbmFwc2hvdBgBIAEoCzIVLmdsb3NzYS53aXJlLlNuYXBzaG90SACIAQFCCwoJX3NuYXBzaG90Il4KCFNuYXBzaG90Eg4KBnJ1bl9pZBgBIAEoDBIUCgxjbG9zZWRfcm91bmQYAiABKA0SDAoEcm9vdBgDIAEoDBINCgV0aWxlcxgEIAEoDBIPCgd1cGRhdGVzGAUgAygMIjEKC1BheWxvYWRPcGVuEg4KBnJ1bl9pZBgBIAEoDBISCgpjb250ZW50X2lkGAIgASgMIikKCVRpbGVzT3BlbhIOCgZydW5faWQYASABKAwSDAoEcm9vdBgCIAEoDCJECghCdWxrSGVhZBINCgVmb3VuZBgBIAEoCBIUCgxsZW5ndGhfYnl0ZXMYAiABKAQSEwoLY2h1bmtfYnl0ZXMYAyABKA0iHQoMQ2h1bmtSZXF1ZXN0Eg0KBWluZGV4GAEgASgNYgZwcm90bzM");
+  fileDesc("CgxnbG9zc2EucHJvdG8SC2dsb3NzYS53aXJlIksKCEVudmVsb3BlEhAKBnVwZGF0ZRgBIAEoDEgAEhIKCHByZXNlbmNlGAIgASgMSAASEQoJc2lnbmF0dXJlGA8gASgMQgYKBGJvZHkiugEKClVwZGF0ZUJvZHkSDgoGcnVuX2lkGAEgASgMEg4KBmF1dGhvchgCIAEoDBINCgVyb3VuZBgDIAEoDRIPCgdwYXlsb2FkGAQgASgMEhUKDXBheWxvYWRfYnl0ZXMYBSABKA0SEQoJYmFzZV9yb290GAYgASgMEg4KBnRva2VucxgHIAEoBBIbChNsb3NzX25hdHNfcGVyX3Rva2VuGAggASgBEhUKDWJpdHNfcGVyX2J5dGUYCSABKAEigAIKDFByZXNlbmNlQm9keRIOCgZydW5faWQYASABKAwSDgoGYXV0aG9yGAIgASgMEgwKBG5hbWUYAyABKAkSEAoIc2VxdWVuY2UYBCABKAQSDQoFcGhhc2UYBSABKA0SDQoFcm91bmQYBiABKA0SDAoEcm9vdBgHIAEoDBIUCgxjbG9zZWRfcm91bmQYCCABKA0SEwoLY2xvc2VkX3Jvb3QYCSABKAwSFAoMb3Blbl91cGRhdGVzGAogASgMEgwKBHN0ZXAYCyABKA0SDQoFc3RlcHMYDCABKA0SFQoNYml0c19wZXJfYnl0ZRgNIAEoARIPCgdsZWF2aW5nGA4gASgIIkoKE1BlZXJFeGNoYW5nZVJlcXVlc3QSDgoGcnVuX2lkGAEgASgMEhAKCHJlZ2lzdGVyGAIgASgIEhEKCWFkZHJlc3NlcxgDIAMoCSJNChRQZWVyRXhjaGFuZ2VSZXNwb25zZRINCgVrbm93bhgBIAEoCBImCgVwZWVycxgCIAMoCzIXLmdsb3NzYS53aXJlLlBlZXJSZWNvcmQiLQoKUGVlclJlY29yZBIMCgRwZWVyGAEgASgMEhEKCWFkZHJlc3NlcxgCIAMoCSIkChJSdW5NYW5pZmVzdFJlcXVlc3QSDgoGcnVuX2lkGAEgASgMIjkKE1J1bk1hbmlmZXN0UmVzcG9uc2USFQoIbWFuaWZlc3QYASABKAxIAIgBAUILCglfbWFuaWZlc3QiKAoUU3RvcmVNYW5pZmVzdFJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAwiNwoVU3RvcmVNYW5pZmVzdFJlc3BvbnNlEg4KBnN0b3JlZBgBIAEoCBIOCgZyZWFzb24YAiABKAkiNgoQSW52ZW50b3J5UmVxdWVzdBIOCgZydW5faWQYASABKAwSEgoKZnJvbV9yb3VuZBgCIAEoDSIkChFJbnZlbnRvcnlSZXNwb25zZRIPCgd1cGRhdGVzGAEgAygMIiEKD1NuYXBzaG90UmVxdWVzdBIOCgZydW5faWQYASABKAwiTQoQU25hcHNob3RSZXNwb25zZRIsCghzbmFwc2hvdBgBIAEoCzIVLmdsb3NzYS53aXJlLlNuYXBzaG90SACIAQFCCwoJX3NuYXBzaG90Il4KCFNuYXBzaG90Eg4KBnJ1bl9pZBgBIAEoDBIUCgxjbG9zZWRfcm91bmQYAiABKA0SDAoEcm9vdBgDIAEoDBINCgV0aWxlcxgEIAEoDBIPCgd1cGRhdGVzGAUgAygMIjEKC1BheWxvYWRPcGVuEg4KBnJ1bl9pZBgBIAEoDBISCgpjb250ZW50X2lkGAIgASgMIikKCVRpbGVzT3BlbhIOCgZydW5faWQYASABKAwSDAoEcm9vdBgCIAEoDCJECghCdWxrSGVhZBINCgVmb3VuZBgBIAEoCBIUCgxsZW5ndGhfYnl0ZXMYAiABKAQSEwoLY2h1bmtfYnl0ZXMYAyABKA0iHQoMQ2h1bmtSZXF1ZXN0Eg0KBWluZGV4GAEgASgNIi8KCUFzc2V0T3BlbhIOCgZydW5faWQYASABKAwSEgoKY29udGVudF9pZBgCIAEoDCJKCg5TdG9yZUFzc2V0T3BlbhIOCgZydW5faWQYASABKAwSEgoKY29udGVudF9pZBgCIAEoDBIUCgxsZW5ndGhfYnl0ZXMYAyABKAQiQgoQU3RvcmVBc3NldEFuc3dlchIOCgZzdG9yZWQYASABKAgSDgoGd2FudGVkGAIgASgIEg4KBnJlYXNvbhgDIAEoCWIGcHJvdG8z");
 
 /**
  * What travels over gossipsub. Exactly one of the bodies is set; its field says what was signed, and the signature
@@ -621,4 +621,92 @@ export type ChunkRequest = Message<"glossa.wire.ChunkRequest"> & {
  */
 export const ChunkRequestSchema: GenMessage<ChunkRequest> = /*@__PURE__*/
   messageDesc(file_glossa, 18);
+
+/**
+ * Pulled from any holder like a payload.
+ *
+ * @generated from message glossa.wire.AssetOpen
+ */
+export type AssetOpen = Message<"glossa.wire.AssetOpen"> & {
+  /**
+   * @generated from field: bytes run_id = 1;
+   */
+  runId: Uint8Array;
+
+  /**
+   * SHA-256 of the whole file
+   *
+   * @generated from field: bytes content_id = 2;
+   */
+  contentId: Uint8Array;
+};
+
+/**
+ * Describes the message glossa.wire.AssetOpen.
+ * Use `create(AssetOpenSchema)` to create a new message.
+ */
+export const AssetOpenSchema: GenMessage<AssetOpen> = /*@__PURE__*/
+  messageDesc(file_glossa, 19);
+
+/**
+ * "Here is a file of this run." Whoever keeps it pulls it chunk by chunk over the same stream.
+ *
+ * @generated from message glossa.wire.StoreAssetOpen
+ */
+export type StoreAssetOpen = Message<"glossa.wire.StoreAssetOpen"> & {
+  /**
+   * @generated from field: bytes run_id = 1;
+   */
+  runId: Uint8Array;
+
+  /**
+   * @generated from field: bytes content_id = 2;
+   */
+  contentId: Uint8Array;
+
+  /**
+   * @generated from field: uint64 length_bytes = 3;
+   */
+  lengthBytes: bigint;
+};
+
+/**
+ * Describes the message glossa.wire.StoreAssetOpen.
+ * Use `create(StoreAssetOpenSchema)` to create a new message.
+ */
+export const StoreAssetOpenSchema: GenMessage<StoreAssetOpen> = /*@__PURE__*/
+  messageDesc(file_glossa, 20);
+
+/**
+ * First answer: is it wanted, or there already. Last answer, after the chunks: is it stored.
+ *
+ * @generated from message glossa.wire.StoreAssetAnswer
+ */
+export type StoreAssetAnswer = Message<"glossa.wire.StoreAssetAnswer"> & {
+  /**
+   * @generated from field: bool stored = 1;
+   */
+  stored: boolean;
+
+  /**
+   * never with `stored`: chunk requests follow
+   *
+   * @generated from field: bool wanted = 2;
+   */
+  wanted: boolean;
+
+  /**
+   * why neither, one sentence
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message glossa.wire.StoreAssetAnswer.
+ * Use `create(StoreAssetAnswerSchema)` to create a new message.
+ */
+export const StoreAssetAnswerSchema: GenMessage<StoreAssetAnswer> = /*@__PURE__*/
+  messageDesc(file_glossa, 21);
 

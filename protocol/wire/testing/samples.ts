@@ -68,4 +68,7 @@ export const SAMPLES: WireMessages = {
   tilesOpen: { runId, root: hex("d4") },
   bulkHead: { found: true, lengthBytes: 1_000_000, chunkBytes: 262_144 },
   chunkRequest: { index: 3 },
+  assetOpen: { runId, contentId: hex("b2") },
+  storeAssetOpen: { runId, contentId: hex("b2"), lengthBytes: 20_000_000 },
+  storeAssetAnswer: { stored: false, wanted: false, reason: "no manifest here names this file" },
 };
