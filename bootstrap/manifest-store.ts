@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { MAX_MANIFEST_BYTES } from "#protocol/core/run-manifest.ts";
-import type { RunId } from "#protocol/core/types.ts";
+import type { ContentId, RunId } from "#protocol/core/types.ts";
 import { sha256Hex } from "#protocol/net/hash.ts";
 
 const FILE_NAME = /^([0-9a-f]{64})\.manifest$/;
@@ -16,17 +16,24 @@ export type StoreOutcome =
 export class ManifestStore {
   readonly #directory: string;
   readonly #maxManifests: number;
+  readonly #onGone: (runId: RunId) => Promise<void>;
   /** Run ids by last use, oldest first. */
   readonly #runs = new Set<RunId>();
 
-  private constructor(directory: string, maxManifests: number) {
+  private constructor(directory: string, maxManifests: number, onGone: (runId: RunId) => Promise<void>) {
     this.#directory = directory;
     this.#maxManifests = maxManifests;
+    this.#onGone = onGone;
   }
 
-  static async open(directory: string, maxManifests: number): Promise<ManifestStore> {
+  /** `onGone` is told when a run's manifest is no longer here. */
+  static async open(
+    directory: string,
+    maxManifests: number,
+    onGone: (runId: RunId) => Promise<void> = async () => {},
+  ): Promise<ManifestStore> {
     await mkdir(directory, { recursive: true });
-    const store = new ManifestStore(directory, maxManifests);
+    const store = new ManifestStore(directory, maxManifests, onGone);
     const found: { runId: RunId; usedMs: number }[] = [];
     for (const name of await readdir(directory)) {
       const runId = FILE_NAME.exec(name)?.[1];
@@ -47,18 +54,30 @@ export class ManifestStore {
 
   /** The manifest, or undefined where it is not here or no longer hashes to its name. */
   async get(runId: RunId): Promise<Uint8Array | undefined> {
+    const manifest = await this.#read(runId);
+    if (manifest !== undefined) {
+      this.#touch(runId);
+      await utimes(this.#path(runId), new Date(), new Date()).catch(() => {});
+    }
+    return manifest;
+  }
+
+  /** Whether the run's manifest, if it is here, names a file with that SHA-256. Does not count as use. */
+  async names(runId: RunId, contentId: ContentId): Promise<boolean> {
+    const manifest = await this.#read(runId);
+    return manifest !== undefined && namedFile(JSON.parse(new TextDecoder().decode(manifest))) === contentId;
+  }
+
+  async #read(runId: RunId): Promise<Uint8Array | undefined> {
     if (!this.#runs.has(runId)) return undefined;
     try {
       const bytes = await readFile(this.#path(runId));
-      if (sha256Hex(bytes) === runId) {
-        this.#touch(runId);
-        await utimes(this.#path(runId), new Date(), new Date());
-        return bytes;
-      }
+      if (sha256Hex(bytes) === runId) return bytes;
     } catch {
       // Gone or unreadable: same as not here.
     }
     this.#runs.delete(runId);
+    await this.#onGone(runId);
     return undefined;
   }
 
@@ -94,6 +113,7 @@ export class ManifestStore {
       if (this.#runs.size <= this.#maxManifests) return;
       this.#runs.delete(runId);
       await rm(this.#path(runId), { force: true });
+      await this.#onGone(runId);
     }
   }
 
@@ -105,6 +125,11 @@ export class ManifestStore {
   #path(runId: RunId): string {
     return join(this.#directory, `${runId}.manifest`);
   }
+}
+
+/** The one file that a manifest can name: the tokenizer that all peers of the run share. */
+function namedFile(manifest: unknown): unknown {
+  return (manifest as { config?: { vocabulary?: { tokenizer?: unknown } } }).config?.vocabulary?.tokenizer;
 }
 
 function isJsonObject(bytes: Uint8Array): boolean {

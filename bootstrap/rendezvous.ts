@@ -1,7 +1,8 @@
-// The rendezvous: tells the peers of a run where the others are and keeps the run's manifest. It joins no gossip and
-// sees no text, no embeddings and no updates; a run whose peers know each other goes on without it.
+// The rendezvous: tells the peers of a run where the others are and keeps the run's manifest and the files that it names.
+// It joins no gossip and sees no text, no embeddings and no updates; a run whose peers know each other goes on without it.
 import { join } from "node:path";
 import type { Offence, PeerId, RunId } from "#protocol/core/types.ts";
+import { serveAssets, takeAssets } from "#protocol/net/assets.ts";
 import { systemClock } from "#protocol/net/clock.ts";
 import type { Host } from "#protocol/net/host.ts";
 import { createHost, startHost } from "#protocol/net/host.ts";
@@ -13,18 +14,21 @@ import { OffenceBook } from "#protocol/net/offences.ts";
 import { RateLimiter } from "#protocol/net/rate-limit.ts";
 import { Streams } from "#protocol/net/streams.ts";
 import type { ClockPort } from "#protocol/ports.ts";
+import { AssetStore } from "./asset-store.ts";
 import { ManifestStore } from "./manifest-store.ts";
 import { RunRegistry } from "./run-registry.ts";
 
 export interface RendezvousOptions {
   readonly listen: readonly string[];
   readonly announce?: readonly string[];
-  /** Holds the identity (`identity.key`) and the manifests (`manifests/`); created if missing. */
+  /** Holds the identity (`identity.key`), the manifests (`manifests/`) and their files (`assets/`); created if missing. */
   readonly stateDirectory: string;
   /** Default: `identity.key` in the state directory. */
   readonly identityFile?: string;
   /** Runs served at once; default 256. The one unused for longest is dropped for a new one. */
   readonly maxRuns?: number;
+  /** Bytes of runs' files kept; default 1 GiB. The file unused for longest is dropped for a new one. */
+  readonly maxAssetBytes?: number;
 }
 
 export interface RendezvousModules {
@@ -36,6 +40,7 @@ export interface RendezvousStats {
   readonly connections: number;
   readonly runs: readonly { readonly runId: RunId; readonly peers: number }[];
   readonly manifests: number;
+  readonly assetBytes: number;
   readonly offences: Readonly<Partial<Record<Offence, number>>>;
 }
 
@@ -50,6 +55,8 @@ export interface Rendezvous {
 }
 
 const DEFAULT_MAX_RUNS = 256;
+/** Fifty of the largest tokenizers. */
+const DEFAULT_MAX_ASSET_BYTES = 1024 * 1024 * 1024;
 const MAX_CONNECTIONS = 1024;
 
 /** Throws NetworkError where an address is malformed or the identity cannot be read. */
@@ -63,7 +70,17 @@ export async function createRendezvous(
     options.identityFile ?? join(options.stateDirectory, "identity.key"),
   );
   const maxRuns = options.maxRuns ?? DEFAULT_MAX_RUNS;
-  const manifests = await ManifestStore.open(join(options.stateDirectory, "manifests"), maxRuns);
+  let assets: AssetStore | undefined;
+  const manifests = await ManifestStore.open(
+    join(options.stateDirectory, "manifests"),
+    maxRuns,
+    async (runId) => assets?.forget(runId),
+  );
+  assets = await AssetStore.open(
+    join(options.stateDirectory, "assets"),
+    options.maxAssetBytes ?? DEFAULT_MAX_ASSET_BYTES,
+    { isNamed: (runId, contentId) => manifests.names(runId, contentId) },
+  );
   const book = new OffenceBook(clock);
   const { listen, announce = [] } = options;
   const host = await createHost(
@@ -71,7 +88,7 @@ export async function createRendezvous(
     { isBanned: (peer) => book.isBanned(peer) },
     {},
   );
-  return new StreamRendezvous({ identity, host, listen, manifests, book, clock, logger, maxRuns });
+  return new StreamRendezvous({ identity, host, listen, manifests, assets, book, clock, logger, maxRuns });
 }
 
 interface Parts {
@@ -79,6 +96,7 @@ interface Parts {
   readonly host: Host;
   readonly listen: readonly string[];
   readonly manifests: ManifestStore;
+  readonly assets: AssetStore;
   readonly book: OffenceBook;
   readonly clock: ClockPort;
   readonly logger: Logger;
@@ -108,7 +126,7 @@ class StreamRendezvous implements Rendezvous {
   }
 
   async start(): Promise<void> {
-    const { manifests, host, listen, logger } = this.#parts;
+    const { manifests, assets, host, listen, logger } = this.#parts;
     await this.#streams.answer("peer-exchange", async (request, peer) => {
       const { runId, register, addresses } = request;
       // Only runs whose manifest is here: whoever brings a run brings its manifest, and invented ids cost nothing.
@@ -126,6 +144,8 @@ class StreamRendezvous implements Rendezvous {
       logger.info({ runId: outcome.runId, peer }, "run manifest stored");
       return { stored: true, reason: "" };
     });
+    await serveAssets(this.#streams, (runId, contentId) => assets.get(runId, contentId));
+    await takeAssets(this.#streams, (offer, peer) => assets.begin(offer, peer));
     await startHost(host, listen);
   }
 
@@ -139,11 +159,12 @@ class StreamRendezvous implements Rendezvous {
   }
 
   stats(): RendezvousStats {
-    const { host, manifests, book } = this.#parts;
+    const { host, manifests, assets, book } = this.#parts;
     return {
       connections: host.getConnections().length,
       runs: this.#registry.runs(),
       manifests: manifests.size,
+      assetBytes: assets.bytes,
       offences: book.counts(),
     };
   }

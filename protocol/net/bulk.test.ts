@@ -7,39 +7,15 @@ import { protocolOfStream } from "../wire/topics.ts";
 import type { BulkObject } from "./bulk.ts";
 import { CHUNKS_IN_FLIGHT, pullBulk, serveBulk } from "./bulk.ts";
 import { Frames } from "./frames.ts";
-import type { Host } from "./host.ts";
-import { createHost } from "./host.ts";
-import { createIdentity } from "./identity.ts";
-import { silentLogger } from "./logger.ts";
-import { RateLimiter } from "./rate-limit.ts";
-import { Streams } from "./streams.ts";
-import { ManualClock } from "./testing/manual-clock.ts";
 import { LOOPBACK, ROOT, RUN_ID } from "./testing/run-fixture.ts";
+import { createSide, type Side } from "./testing/side.ts";
 
 const until = (condition: () => void) => vi.waitFor(condition, { timeout: 20_000, interval: 10 });
 const signal = () => AbortSignal.timeout(20_000);
 const OPENING = { runId: RUN_ID, root: ROOT };
 
-interface Side {
-  readonly host: Host;
-  readonly streams: Streams;
-  readonly offences: string[];
-}
 let server: Side;
 let client: Side;
-
-async function createSide(listen: readonly string[]): Promise<Side> {
-  const options = { identity: await createIdentity(), listen, maxConnections: 8 };
-  const host = await createHost(options, { isBanned: () => false }, {});
-  const offences: string[] = [];
-  const streams = new Streams(host, {
-    logger: silentLogger,
-    limiter: new RateLimiter(new ManualClock()),
-    penalise: (_peer, offence) => offences.push(offence),
-  });
-  await host.start();
-  return { host, streams, offences };
-}
 
 beforeEach(async () => {
   server = await createSide(LOOPBACK);
@@ -47,10 +23,8 @@ beforeEach(async () => {
   await client.host.dial(multiaddr(server.host.getMultiaddrs()[0]!.toString()));
 });
 afterEach(async () => {
-  for (const { host, streams } of [client, server]) {
-    await streams.stop();
-    await host.stop();
-  }
+  await client.stop();
+  await server.stop();
 });
 
 /** An object of `count` chunks that notes which were read. */

@@ -6,6 +6,7 @@ import type { BulkHead } from "../wire/bulk.ts";
 import { MAX_CHUNK_BYTES } from "../wire/bulk.ts";
 import type { WireMessages } from "../wire/messages.ts";
 import { decodeMessage, encodeMessage } from "../wire/messages.ts";
+import type { StreamName } from "../wire/topics.ts";
 import { FRAME_OVERHEAD_BYTES, FrameError, type Frames } from "./frames.ts";
 import type { Streams } from "./streams.ts";
 import { FRAME_TIMEOUT_MS, within } from "./streams.ts";
@@ -13,9 +14,9 @@ import { FRAME_TIMEOUT_MS, within } from "./streams.ts";
 /** Requests in flight: at 256 KiB a chunk, W = 1 / 4 / 16 gave 156 / 193 / 195 MB/s on loopback. */
 export const CHUNKS_IN_FLIGHT = 4;
 /** For one chunk, in either direction: 256 KiB in this time is 13 kB/s, below which another holder is tried. */
-const CHUNK_TIMEOUT_MS = 20_000;
+export const CHUNK_TIMEOUT_MS = 20_000;
 /** How long a served stream may stay idle between two chunk requests. */
-const IDLE_TIMEOUT_MS = 60_000;
+export const IDLE_TIMEOUT_MS = 60_000;
 /** A stream may ask for each chunk this often; a transfer that needs more is not a transfer. */
 const MAX_ASKS_PER_CHUNK = 2;
 
@@ -24,15 +25,17 @@ const PULL_BOUNDS = {
   maxBufferedBytes: (CHUNKS_IN_FLIGHT + 1) * (MAX_CHUNK_BYTES + FRAME_OVERHEAD_BYTES),
 };
 
-export type BulkStream = "payload" | "tiles";
-const OPENING = { payload: "payloadOpen", tiles: "tilesOpen" } as const;
+export type BulkStream = "payload" | "tiles" | "asset";
+const OPENING = { payload: "payloadOpen", tiles: "tilesOpen", asset: "assetOpen" } as const;
 export type OpeningOf<Name extends BulkStream> = WireMessages[(typeof OPENING)[Name]];
 
 /** What is served: `chunk` may stop giving chunks while it is read, when the object is gone. */
 export interface BulkObject {
   readonly lengthBytes: number;
   readonly chunkBytes: number;
-  chunk(index: number): Uint8Array | undefined;
+  chunk(index: number): Uint8Array | undefined | Promise<Uint8Array | undefined>;
+  /** Called once when the transfer is over, however it ended. */
+  close?(): Promise<void>;
 }
 
 export function serveBulk<Name extends BulkStream>(
@@ -46,32 +49,57 @@ export function serveBulk<Name extends BulkStream>(
       object === undefined
         ? { found: false, lengthBytes: 0, chunkBytes: 0 }
         : { found: true, lengthBytes: object.lengthBytes, chunkBytes: object.chunkBytes };
-    await frames.write(encodeMessage("bulkHead", head), within(signal, FRAME_TIMEOUT_MS));
-    if (object === undefined) return;
-    const count = chunkCount(head);
-    for (let asked = 0; ; asked++) {
-      const bytes = await frames.read(within(signal, IDLE_TIMEOUT_MS));
-      if (bytes === undefined) return;
-      if (asked >= count * MAX_ASKS_PER_CHUNK) {
-        throw new FrameError("rate-exceeded", `${name} asks for the same chunks again`, undefined);
-      }
-      const request = decodeMessage("chunkRequest", bytes);
-      if (!request.ok) throw new FrameError(request.rejection.offence, request.rejection.detail, undefined);
-      if (request.value.index >= count) {
-        throw new FrameError("malformed-message", `${name} has no such chunk`, undefined);
-      }
-      const chunk = object.chunk(request.value.index);
-      if (chunk === undefined) throw new Error(`the ${name} object is gone`);
-      await frames.write(chunk, within(signal, CHUNK_TIMEOUT_MS));
+    try {
+      await frames.write(encodeMessage("bulkHead", head), within(signal, FRAME_TIMEOUT_MS));
+      if (object !== undefined) await serveChunks(frames, name, object, signal);
+    } finally {
+      await object?.close?.();
     }
   });
 }
 
-export const chunkCount = ({ lengthBytes, chunkBytes }: BulkHead): number =>
+/** Answers chunk requests until the other side closes. */
+async function serveChunks(
+  frames: Frames,
+  name: StreamName,
+  object: BulkObject,
+  signal: AbortSignal,
+): Promise<void> {
+  for (let asked = 0; ; asked++) {
+    const bytes = await frames.read(within(signal, IDLE_TIMEOUT_MS));
+    if (bytes === undefined) return;
+    if (asked >= chunkCount(object) * MAX_ASKS_PER_CHUNK) {
+      throw new FrameError("rate-exceeded", `${name} asks for the same chunks again`, undefined);
+    }
+    await answerChunkRequest(frames, name, object, bytes, signal);
+  }
+}
+
+/** Sends the chunk that the frame `bytes` asks for. */
+export async function answerChunkRequest(
+  frames: Frames,
+  name: StreamName,
+  object: BulkObject,
+  bytes: Uint8Array,
+  signal: AbortSignal,
+): Promise<void> {
+  const request = decodeMessage("chunkRequest", bytes);
+  if (!request.ok) throw new FrameError(request.rejection.offence, request.rejection.detail, undefined);
+  if (request.value.index >= chunkCount(object)) {
+    throw new FrameError("malformed-message", `${name} has no such chunk`, undefined);
+  }
+  const chunk = await object.chunk(request.value.index);
+  if (chunk === undefined) throw new Error(`the ${name} object is gone`);
+  await frames.write(chunk, within(signal, CHUNK_TIMEOUT_MS));
+}
+
+type Cut = Pick<BulkHead, "lengthBytes" | "chunkBytes">;
+
+export const chunkCount = ({ lengthBytes, chunkBytes }: Cut): number =>
   chunkBytes === 0 ? 0 : Math.ceil(lengthBytes / chunkBytes);
 
 /** Length of chunk `index` in bytes. */
-export const chunkLength = ({ lengthBytes, chunkBytes }: BulkHead, index: number): number =>
+export const chunkLength = ({ lengthBytes, chunkBytes }: Cut, index: number): number =>
   Math.min(chunkBytes, lengthBytes - index * chunkBytes);
 
 /** The pulling side of one transfer from one peer. */
@@ -94,10 +122,7 @@ export function pullBulk<Name extends BulkStream>(
   signal: AbortSignal,
 ): Promise<boolean> {
   return streams.open(peer, name, PULL_BOUNDS, signal, async (frames) => {
-    await frames.write(
-      encodeMessage(OPENING[name], opening as PayloadOrTiles),
-      within(signal, FRAME_TIMEOUT_MS),
-    );
+    await frames.write(encodeMessage(OPENING[name], opening as AnyOpening), within(signal, FRAME_TIMEOUT_MS));
     const head = await readHead(frames, signal);
     if (!head.found) return false;
     pull.accept(head);
@@ -121,7 +146,7 @@ export function pullBulk<Name extends BulkStream>(
   });
 }
 
-type PayloadOrTiles = WireMessages["payloadOpen"] & WireMessages["tilesOpen"];
+type AnyOpening = WireMessages["payloadOpen"] & WireMessages["tilesOpen"] & WireMessages["assetOpen"];
 
 async function readHead(frames: Frames, signal: AbortSignal): Promise<BulkHead> {
   const bytes = await frames.read(within(signal, FRAME_TIMEOUT_MS));

@@ -48,6 +48,8 @@ export interface DiscoveryModules {
   readonly cache: PeerCache | undefined;
   readonly memberCount: () => number;
   readonly isBanned: (peer: PeerId) => boolean;
+  /** Gives the run's files to a rendezvous that may have lost them. */
+  readonly giveAssets: (peer: PeerId, signal: AbortSignal) => Promise<void>;
 }
 
 export class Discovery {
@@ -59,6 +61,8 @@ export class Discovery {
   readonly #provenIds = new Map<string, PeerId>();
   readonly #askedMs = new Map<PeerId, number>();
   readonly #bootstrapPeers = new Set<PeerId>();
+  /** Bootstrap peers that were offered the run's files since they were connected. */
+  readonly #offered = new Set<PeerId>();
   #cancelTimer: (() => void) | undefined;
   #looking: Promise<void> | undefined;
   #lookAgain = false;
@@ -169,6 +173,7 @@ export class Discovery {
     const againMs = this.#isContent() ? ASK_AGAIN_CONTENT_MS : ASK_AGAIN_SEARCHING_MS;
     const connected = this.#connected();
     for (const peer of this.#askedMs.keys()) if (!connected.has(peer)) this.#askedMs.delete(peer);
+    for (const peer of this.#offered) if (!connected.has(peer)) this.#offered.delete(peer);
     const due = [...connected]
       .filter((peer) => nowMs - (this.#askedMs.get(peer) ?? Number.NEGATIVE_INFINITY) >= againMs)
       .slice(0, MAX_DIALS_AT_ONCE);
@@ -207,7 +212,8 @@ export class Discovery {
       const answer = await streams.ask(peer, "peer-exchange", request, this.#stopped.signal);
       if (answer.known) directory.confirm(peer);
       for (const record of answer.peers) if (record.peer !== self) directory.mention(record);
-      if (!answer.known) await this.#introduceRun(peer);
+      if (answer.known) this.#offerAssets(peer);
+      else await this.#introduceRun(peer);
     } catch (error) {
       if (this.#stopped.signal.aborted) return;
       logger.debug({ peer, reason: reasonOf(error) }, "peer exchange failed");
@@ -230,6 +236,15 @@ export class Discovery {
       if (error instanceof NetworkError && error.code === "not-served") return; // a peer of another run
       this.#modules.logger.debug({ peer, reason: reasonOf(error) }, "the run manifest was not taken");
     }
+  }
+
+  /** Not waited for: a file may take minutes, and looking for peers goes on. */
+  #offerAssets(peer: PeerId): void {
+    if (!this.#bootstrapPeers.has(peer) || this.#offered.has(peer)) return;
+    this.#offered.add(peer);
+    this.#modules.giveAssets(peer, this.#stopped.signal).catch((error: unknown) => {
+      this.#modules.logger.debug({ peer, reason: reasonOf(error) }, "the run's files were not taken");
+    });
   }
 
   async #loadCache(): Promise<readonly PeerRecord[]> {

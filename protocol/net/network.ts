@@ -3,6 +3,7 @@
 import type { GossipSub } from "@chainsafe/libp2p-gossipsub";
 import { peerIdFromString } from "@libp2p/peer-id";
 import type {
+  ContentId,
   Offence,
   PeerId,
   Presence,
@@ -14,6 +15,10 @@ import type {
 import type { ClockPort, NetworkListener, NetworkPort, ServedContent } from "../ports.ts";
 import { topicOfRun } from "../wire/topics.ts";
 import { requireAddress } from "./addresses.ts";
+import { AssetFiles } from "./asset-files.ts";
+import type { RunAsset } from "./assets.ts";
+import { giveAsset, serveAssets } from "./assets.ts";
+import type { BulkObject } from "./bulk.ts";
 import { systemClock } from "./clock.ts";
 import type { PeerCache } from "./discovery.ts";
 import { Discovery } from "./discovery.ts";
@@ -52,6 +57,8 @@ export interface NetworkOptions {
   readonly bodyValues: number;
   /** Announcements of larger payloads are refused. */
   readonly maxPayloadBytes: number;
+  /** Files of the run that are here and served to others; read when asked for, checked against their hash. */
+  readonly assets?: readonly RunAsset[];
   /** Peers of the run to be connected to; default 16. */
   readonly targetPeers?: number;
   /** gossipsub's heartbeat; default 1000. */
@@ -175,6 +182,7 @@ class RunNetwork implements Network {
   readonly #links: LinkWatch;
   /** Connected peers that subscribe to the run's topic: those are its members, others merely pass by. */
   readonly #members = new Set<PeerId>();
+  readonly #assetFiles = new AssetFiles();
   #attached = DETACHED;
 
   constructor(options: NetworkOptions, parts: Parts) {
@@ -212,6 +220,7 @@ class RunNetwork implements Network {
         cache,
         memberCount: () => this.#members.size,
         isBanned: (peer) => book.isBanned(peer),
+        giveAssets: (peer, signal) => this.#giveAssets(peer, signal),
       },
     );
   }
@@ -341,6 +350,27 @@ class RunNetwork implements Network {
     await serveInventories(this.#streams, runId, (fromRound) => content().inventory(fromRound));
     await servePayloads(this.#streams, runId, (id) => content().payload(id));
     await serveSnapshots(this.#streams, { runId, bodyValues }, content);
+    await serveAssets(this.#streams, async (asked, contentId) =>
+      asked === runId ? this.#openAsset(contentId) : undefined,
+    );
+  }
+
+  async #openAsset(contentId: ContentId): Promise<BulkObject | undefined> {
+    const asset = this.#options.assets?.find((candidate) => candidate.contentId === contentId);
+    return asset && this.#assetFiles.open(asset.file, contentId);
+  }
+
+  async #giveAssets(peer: PeerId, signal: AbortSignal): Promise<void> {
+    for (const { contentId } of this.#options.assets ?? []) {
+      const object = await this.#openAsset(contentId);
+      if (object === undefined) continue;
+      try {
+        const offer = { runId: this.#options.runId, contentId, lengthBytes: object.lengthBytes };
+        await giveAsset(this.#streams, peer, offer, object, signal);
+      } finally {
+        await object.close?.();
+      }
+    }
   }
 
   /** The given peers that we are connected to, then every other member: any of them may hold it. */

@@ -93,17 +93,19 @@ export class Streams {
 
   /**
    * Serves a stream whose first frame is `opening`: decodes it, limits its rate, then hands over. Whatever `converse`
-   * throws aborts the stream; a FrameError in it is charged to the peer.
+   * throws aborts the stream; a FrameError in it is charged to the peer. `wider` bounds frames where more than requests
+   * comes in.
    */
   async serve<Name extends MessageName>(
     name: StreamName,
     opening: Name,
     converse: (frames: Frames, value: WireMessages[Name], peer: PeerId, signal: AbortSignal) => Promise<void>,
+    wider?: FrameBounds,
   ): Promise<void> {
     const protocol = protocolOfStream(name);
     const { maxBytes, rate } = MESSAGES[opening];
     // Requests are small and come one at a time; some slack lets chunk requests be pipelined.
-    const bounds = { maxFrameBytes: maxBytes, maxBufferedBytes: maxBytes + 4096 };
+    const bounds = wider ?? { maxFrameBytes: maxBytes, maxBufferedBytes: maxBytes + 4096 };
     const onStream = async (stream: Stream, connection: Connection) => {
       const peer = connection.remotePeer.toString();
       const signal = this.#stopped.signal;

@@ -6,7 +6,7 @@ import type { PeerId } from "../core/types.ts";
 import type { StreamName } from "../wire/topics.ts";
 import { streamOfProtocol } from "../wire/topics.ts";
 
-/** Payloads of updates; bodies and their manifests; gossip; everything else. */
+/** Payloads of updates; what joining takes (bodies, their manifests, run assets); gossip; everything else. */
 export type TrafficChannel = "payload" | "snapshot" | "gossip" | "control";
 
 export interface ByteCount {
@@ -27,6 +27,8 @@ const CHANNEL_OF_STREAM: Readonly<Record<StreamName, TrafficChannel>> = {
   snapshot: "snapshot",
   tiles: "snapshot",
   payload: "payload",
+  asset: "snapshot",
+  "store-asset": "snapshot",
 };
 
 /** libp2p's own metrics are of no interest here. */
