@@ -17,12 +17,13 @@ import { trainTokenizer } from "#model/tokenizer/train-tokenizer.ts";
 import { createTrainingModel } from "#model/training-model.ts";
 import type { ModelConfig, TrainingModel } from "#model/types.ts";
 import { ReplicatedBody } from "#protocol/core/averaging.ts";
-import { type CodecName, codecFor, DEFAULT_TOP_K } from "#protocol/core/codec/registry.ts";
+import { type CodecName, DEFAULT_TOP_K } from "#protocol/core/codec/registry.ts";
 import { compressUpdate } from "#protocol/core/error-feedback.ts";
 import type { Hash } from "#protocol/core/hash.ts";
 import { parameterLayout } from "#protocol/core/layout.ts";
 import { presets } from "#protocol/core/presets.ts";
 import { parseRunConfig, type RunConfig, totalSteps } from "#protocol/core/run-config.ts";
+import { updateCodec } from "#protocol/core/update-codec.ts";
 import { demoCorpora } from "../node/demo/corpora.ts";
 import { describeMachine } from "./machine.ts";
 
@@ -167,7 +168,7 @@ async function trainTogether(
 ): Promise<CodecQuality> {
   const startMs = performance.now();
   const layout = parameterLayout(bodyTensors(config.model), sha256);
-  const codec = codecFor(config.averaging);
+  const codec = updateCodec(config, layout);
   const genesis = genesisBody(config.model, config.seed);
   const replica = new ReplicatedBody({ closedRound: 0, closedBody: genesis, layout });
   const peers: Peer[] = [];
@@ -184,7 +185,7 @@ async function trainTogether(
         const delta = await trainRound(peer, round, config, start);
         const decay = config.averaging.errorFeedbackDecay;
         const input = delta.map((value, index) => value + decay * peer.residual[index]!);
-        const sent = compressUpdate(delta, peer.residual, codec, layout, decay);
+        const sent = compressUpdate(delta, peer.residual, codec, { decay });
         replica.add(round, peer.text.name, sent.update, 1);
         peer.residual = sent.residual;
         bytes += sent.payload.length;

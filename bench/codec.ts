@@ -24,6 +24,7 @@ import { type ParameterLayout, parameterLayout } from "#protocol/core/layout.ts"
 import { bodyRoot } from "#protocol/core/merkle.ts";
 import { type PresetName, presetNames, presets } from "#protocol/core/presets.ts";
 import { parseRunConfig, totalSteps } from "#protocol/core/run-config.ts";
+import { wholeCodec } from "#protocol/core/update-codec.ts";
 import { measureQuantisers, type QuantiserReport } from "./quantisers.ts";
 
 const USAGE = `npm run bench -- codec [--json] [--delta FILE] [--steps N] [--small]
@@ -118,6 +119,7 @@ function measureCodec(name: string, codec: Codec, { values, layout }: Delta): Co
     }
   });
   const residual = new Float32Array(values.length);
+  const whole = wholeCodec(codec, layout);
   const megabytes = (4 * values.length) / 1e6;
   return {
     codec: name,
@@ -127,7 +129,7 @@ function measureCodec(name: string, codec: Codec, { values, layout }: Delta): Co
     largestError,
     encodeMBps: megabytes / seconds(() => codec.encode(values, layout)),
     decodeMBps: megabytes / seconds(() => accepted(codec, payload, layout).forEachChunk(() => {})),
-    errorFeedbackMBps: megabytes / seconds(() => compressUpdate(values, residual, codec, layout)),
+    errorFeedbackMBps: megabytes / seconds(() => compressUpdate(values, residual, whole)),
   };
 }
 

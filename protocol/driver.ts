@@ -1,10 +1,14 @@
 // The driver: turns what happens into events, asks the round logic (core/round.ts), and carries out the effects it asks
 // for, in order. It decides nothing itself; the parts that do the work are in driver/.
 
+import type { Hash } from "./core/hash.ts";
+import { bodyRoot } from "./core/merkle.ts";
 import type { ProtocolEvent } from "./core/protocol-events.ts";
 import { transition } from "./core/round.ts";
 import type { Effect, EffectOf, RoundEvent } from "./core/round-events.ts";
 import { initialRoundState, type RoundState } from "./core/round-state.ts";
+import type { RunConfig } from "./core/run-config.ts";
+import { requireHeldRows } from "./core/shared-embedding.ts";
 import type { BodyRoot, Presence } from "./core/types.ts";
 import type { DriverContext, DriverModules, DriverOptions } from "./driver/context.ts";
 import { UpdateExchange } from "./driver/exchange.ts";
@@ -14,6 +18,7 @@ import { roundRules } from "./driver/round-rules.ts";
 import { type Agreement, agreementOf, type ProtocolStatus, StatusBook } from "./driver/status.ts";
 import { syncFrom } from "./driver/syncing.ts";
 import { reclaimProgress, train, warmUp } from "./driver/training.ts";
+import { GenesisMissingError, InitialBodyError } from "./errors.ts";
 import type { NetworkListener, ProtocolCheckpoint, ServedContent } from "./ports.ts";
 
 export type { ProtocolEvent } from "./core/protocol-events.ts";
@@ -28,9 +33,21 @@ export interface Outcome {
   readonly agreement: Agreement;
 }
 
+/** What is known only once the trainer has prepared its text. */
+export interface StartOptions {
+  /**
+   * Ids of the embedding's rows that this peer trains and sends, ascending: its restricted vocabulary. Needed in variant
+   * trim, refused in the others. May be others than before a restart.
+   */
+  readonly heldRows?: Int32Array | undefined;
+}
+
 export interface Driver {
-  /** Loads the checkpoint and begins. Rejects where the state cannot be read. Aborting the signal is requestStop. */
-  start(signal: AbortSignal): Promise<void>;
+  /**
+   * Loads the checkpoint and begins. Rejects where the state cannot be read, with HeldRowsError where `heldRows` are not
+   * what the variant needs. Aborting the signal is requestStop.
+   */
+  start(signal: AbortSignal, options?: StartOptions): Promise<void>;
   /** Resolves when the peer has left; rejects with what made it impossible to go on (disk full, diverged training). */
   readonly done: Promise<Outcome>;
   /** Save, say goodbye, end: within two seconds, in the middle of a round if need be. */
@@ -40,7 +57,10 @@ export interface Driver {
   readonly content: ServedContent;
   /** Throws before start(). */
   status(): ProtocolStatus;
-  /** The body at the start of the current round. Shared and read-only. */
+  /**
+   * The body at the start of the current round. Shared and read-only. Throws BodyNotHeldError until the initial body is
+   * fetched, where the run has one and this peer did not.
+   */
   body(): Float32Array;
 }
 
@@ -94,12 +114,13 @@ class RoundDriver implements Driver {
     tile: (root, index) => this.#running?.context.ledger.tile(root, index),
   };
 
-  async start(signal: AbortSignal): Promise<void> {
+  async start(signal: AbortSignal, { heldRows }: StartOptions = {}): Promise<void> {
+    requireHeldRows(this.#options.config, heldRows);
     signal.throwIfAborted();
     this.#ending.signal.throwIfAborted();
     const { clock, network, store } = this.#modules;
     const checkpoint = await store.load();
-    const context = this.#context(this.#ledger(checkpoint));
+    const context = this.#context(this.#ledger(checkpoint, heldRows));
     const { ledger } = context;
     await ledger.restore(checkpoint?.updates ?? []);
     // Wall-clock milliseconds, so that an identity whose state was lost is heard again.
@@ -156,9 +177,10 @@ class RoundDriver implements Driver {
     return this.#running;
   }
 
-  #ledger(checkpoint: ProtocolCheckpoint | undefined): Ledger {
-    const { genesisBody, layout } = this.#options;
+  #ledger(checkpoint: ProtocolCheckpoint | undefined, heldRows: Int32Array | undefined): Ledger {
+    const { genesisBody, layout, config, hash } = this.#options;
     const { network, store } = this.#modules;
+    if (checkpoint === undefined) requireGenesis(config, genesisBody, hash);
     const start = checkpoint ?? {
       closedRound: 0,
       closedBody: genesisBody,
@@ -166,7 +188,7 @@ class RoundDriver implements Driver {
       residual: new Float32Array(layout.total),
       pendingOwn: [],
     };
-    return new Ledger({ ...this.#options, self: network.self, store }, start);
+    return new Ledger({ ...this.#options, self: network.self, store, heldRows }, start);
   }
 
   #context(ledger: Ledger): DriverContext {
@@ -292,6 +314,7 @@ class RoundDriver implements Driver {
 
   async #save(publishedRound = this.#started().state.publishedRound): Promise<void> {
     const { context } = this.#started();
+    if (!context.ledger.holdsBody) return;
     const presenceSequence = this.#presenceSequence;
     await this.#modules.store.save({ ...context.ledger.checkpoint(), publishedRound, presenceSequence });
   }
@@ -335,4 +358,15 @@ class RoundDriver implements Driver {
     this.#book.record(event, this.#modules.clock.nowMs());
     this.#modules.observer?.onEvent(event);
   }
+}
+
+/** Whether the run can begin with `body`. Throws InitialBodyError and GenesisMissingError. */
+function requireGenesis({ initialBody }: RunConfig, body: Float32Array | undefined, hash: Hash): void {
+  if (body === undefined) {
+    if (initialBody === undefined) throw new GenesisMissingError();
+    return;
+  }
+  if (initialBody === undefined) return;
+  const root = bodyRoot(body, hash);
+  if (root !== initialBody) throw new InitialBodyError(initialBody, root);
 }

@@ -67,6 +67,17 @@ export class WeightError extends ProtocolError<"WEIGHT_OUT_OF_RANGE"> {
   }
 }
 
+/** Rows that no peer can hold: out of order, beyond the embedding, or none where the variant needs some. */
+export class HeldRowsError extends ProtocolError<"HELD_ROWS_INVALID"> {
+  constructor(detail: string) {
+    super(
+      "HELD_ROWS_INVALID",
+      `The rows of the embedding that this peer holds are not usable: ${detail}; pass the ids of its restricted ` +
+        "vocabulary, ascending, in variant trim, and none in the others.",
+    );
+  }
+}
+
 /** The body of a round was asked for that is already folded away or not reachable yet. */
 export class RoundNotHeldError extends ProtocolError<"ROUND_NOT_HELD"> {
   readonly round: number;
@@ -81,6 +92,42 @@ export class RoundNotHeldError extends ProtocolError<"ROUND_NOT_HELD"> {
     this.round = round;
     this.oldest = oldest;
     this.newest = newest;
+  }
+}
+
+/** This peer has no body yet: the run starts from one that it has not fetched. */
+export class BodyNotHeldError extends ProtocolError<"BODY_NOT_HELD"> {
+  constructor() {
+    super(
+      "BODY_NOT_HELD",
+      "This peer has no parameters yet: wait until it has fetched the run's initial ones from another peer.",
+    );
+  }
+}
+
+/** A body that is not the one that the run starts from. */
+export class InitialBodyError extends ProtocolError<"INITIAL_BODY_MISMATCH"> {
+  readonly expected: string;
+  readonly actual: string;
+
+  constructor(expected: string, actual: string) {
+    super(
+      "INITIAL_BODY_MISMATCH",
+      `The parameters to start from hash to ${actual.slice(0, 12)}… where the run starts from ` +
+        `${expected.slice(0, 12)}…; take the model that the run was made from, or leave it out and fetch it from a peer.`,
+    );
+    this.expected = expected;
+    this.actual = actual;
+  }
+}
+
+/** Nothing to start from: no checkpoint, no parameters, and a run whose parameters follow from its seed. */
+export class GenesisMissingError extends ProtocolError<"GENESIS_MISSING"> {
+  constructor() {
+    super(
+      "GENESIS_MISSING",
+      "The run starts from parameters that follow from its seed, and none were given; compute them, nobody has them to fetch.",
+    );
   }
 }
 

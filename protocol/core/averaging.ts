@@ -1,18 +1,13 @@
 // The body as a function of a set of updates: whoever knows the same updates holds the same bits.
 //   mean_r[j]   = floor( sum_i w_i q_i[j] / sum_i w_i + 1/2 )  on the grid, exact sums (see grid.ts)
 //   theta_{r+1} = fround( theta_r - mean_r * 2^-30 )           folded over the open rounds in order
-// Owns sums and folding. Which updates count is decided elsewhere (update-set.ts, round.ts).
-import { LengthMismatchError, RoundNotHeldError, WeightError } from "../errors.ts";
-import { addUpdate, GRID_UNITS, type GridUpdate, MAX_UPDATE_WEIGHT, MAX_UPDATES_PER_ROUND } from "./grid.ts";
-import type { ParameterLayout } from "./layout.ts";
-
-/** The weighted sums of one open round. */
-interface OpenRound {
-  readonly numerators: Float64Array;
-  /** Weight by update key. */
-  readonly weights: Map<string, number>;
-  totalWeight: number;
-}
+// Where updates hold rows of the embedding, both sums run over the updates that hold the row; a row that none holds keeps
+// its bits.
+// Owns what is open and what is closed; the sums are in round-sums.ts. Which updates count is decided elsewhere (update-set.ts, round.ts).
+import { HeldRowsError, LengthMismatchError, RoundNotHeldError, WeightError } from "../errors.ts";
+import { type GridUpdate, MAX_UPDATE_WEIGHT, MAX_UPDATES_PER_ROUND } from "./grid.ts";
+import type { ParameterLayout, TensorSlot } from "./layout.ts";
+import { RoundSums } from "./round-sums.ts";
 
 /**
  * What became of an update: `closed` its round is folded already, `too-early` it lies beyond the open rounds,
@@ -26,6 +21,8 @@ export interface ReplicatedBodyOptions {
   /** Not copied and never written to. */
   readonly closedBody: Float32Array;
   readonly layout: ParameterLayout;
+  /** The tensor whose rows updates may lack, UpdateCodec.rowsOf; updates that lack rows are refused without it. */
+  readonly rowsOf?: TensorSlot | undefined;
   /** Rounds that may hold sums at once, from closedRound on. */
   readonly maxOpenRounds?: number;
 }
@@ -35,23 +32,27 @@ const DEFAULT_MAX_OPEN_ROUNDS = 4;
 
 /**
  * Memory for a body of P values: 4P bytes for the closed body, 8P for each open round that has an update, 4P for
- * each body asked for above the closed one. With two rounds open that is 28P: 2.4 GB at 85M values.
+ * each body asked for above the closed one. With two rounds open that is 28P: 2.4 GB at 85M values. P is the whole
+ * layout: a shared embedding counts in full, whatever rows this peer holds, and in variant trim each open round has 4
+ * bytes more for each row.
  */
 export class ReplicatedBody {
   readonly #layout: ParameterLayout;
+  readonly #rowsOf: TensorSlot | undefined;
   readonly #maxOpenRounds: number;
-  readonly #rounds = new Map<number, OpenRound>();
+  readonly #rounds = new Map<number, RoundSums>();
   /** Bodies at the start of rounds above the closed one. Dropped, never overwritten: callers may hold them. */
   readonly #bodies = new Map<number, Float32Array>();
   #closedRound: number;
   #closedBody: Float32Array;
 
   constructor(options: ReplicatedBodyOptions) {
-    const { closedRound, closedBody, layout, maxOpenRounds = DEFAULT_MAX_OPEN_ROUNDS } = options;
+    const { closedRound, closedBody, layout, rowsOf, maxOpenRounds = DEFAULT_MAX_OPEN_ROUNDS } = options;
     if (closedBody.length !== layout.total) {
       throw new LengthMismatchError("The closed body", layout.total, closedBody.length);
     }
     this.#layout = layout;
+    this.#rowsOf = rowsOf;
     this.#maxOpenRounds = maxOpenRounds;
     this.#closedRound = closedRound;
     this.#closedBody = closedBody;
@@ -77,15 +78,17 @@ export class ReplicatedBody {
     if (update.length !== this.#layout.total) {
       throw new LengthMismatchError("The update", this.#layout.total, update.length);
     }
+    if (update.heldRows !== undefined && this.#rowsOf === undefined) {
+      throw new HeldRowsError("updates of this run have all rows");
+    }
     if (!Number.isInteger(weight) || weight < 1 || weight > MAX_UPDATE_WEIGHT) throw new WeightError(weight);
     if (round < this.#closedRound) return "closed";
     if (round >= this.#closedRound + this.#maxOpenRounds) return "too-early";
-    const open = this.#rounds.get(round) ?? this.#open(round);
+    const open = this.#rounds.get(round) ?? new RoundSums(this.#layout.total, this.#rowsOf);
+    this.#rounds.set(round, open);
     if (open.weights.has(key)) return "duplicate";
     if (open.weights.size >= MAX_UPDATES_PER_ROUND) return "full";
-    addUpdate(open.numerators, update, weight);
-    open.weights.set(key, weight);
-    open.totalWeight += weight;
+    open.add(key, update, weight);
     this.#forgetBodiesAfter(round);
     return "added";
   }
@@ -95,12 +98,7 @@ export class ReplicatedBody {
    * False, and nothing changes, where the round is not open or does not count it.
    */
   remove(round: number, key: string, update: GridUpdate): boolean {
-    const open = this.#rounds.get(round);
-    const weight = open?.weights.get(key);
-    if (open === undefined || weight === undefined) return false;
-    addUpdate(open.numerators, update, -weight);
-    open.weights.delete(key);
-    open.totalWeight -= weight;
+    if (this.#rounds.get(round)?.remove(key, update) !== true) return false;
     this.#forgetBodiesAfter(round);
     return true;
   }
@@ -117,7 +115,7 @@ export class ReplicatedBody {
     let body = this.#closedBody;
     for (let at = this.#closedRound; at < round; at++) {
       const known = this.#bodies.get(at + 1);
-      body = known ?? applyMean(body, this.#rounds.get(at));
+      body = known ?? this.#rounds.get(at)?.applyTo(body) ?? body;
       if (known === undefined) this.#bodies.set(at + 1, body);
     }
     return body;
@@ -132,27 +130,7 @@ export class ReplicatedBody {
     for (const held of [...this.#bodies.keys()]) if (held <= round + 1) this.#bodies.delete(held);
   }
 
-  #open(round: number): OpenRound {
-    const open = { numerators: new Float64Array(this.#layout.total), weights: new Map(), totalWeight: 0 };
-    this.#rounds.set(round, open);
-    return open;
-  }
-
   #forgetBodiesAfter(round: number): void {
     for (const held of [...this.#bodies.keys()]) if (held > round) this.#bodies.delete(held);
   }
-}
-
-/** The body after a round; the same array where the round has no updates. */
-function applyMean(body: Float32Array, round: OpenRound | undefined): Float32Array {
-  if (round === undefined || round.totalWeight === 0) return body;
-  const { numerators, totalWeight } = round;
-  const next = new Float32Array(body.length);
-  const unit = 1 / GRID_UNITS;
-  for (let index = 0; index < next.length; index++) {
-    // The one division rounds as IEEE 754 says, everywhere alike; floor never gives the -0 that integers do not have.
-    const mean = Math.floor(numerators[index]! / totalWeight + 0.5);
-    next[index] = body[index]! - mean * unit;
-  }
-  return next;
 }

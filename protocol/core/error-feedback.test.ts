@@ -8,6 +8,7 @@ import { pseudoRandom } from "./golden/vectors.ts";
 import { GRID_UNITS, gridValues } from "./grid.ts";
 import type { Hash } from "./hash.ts";
 import { parameterLayout } from "./layout.ts";
+import { wholeCodec } from "./update-codec.ts";
 
 const sha256: Hash = (bytes) => createHash("sha256").update(bytes).digest();
 const layout = parameterLayout(
@@ -29,13 +30,13 @@ const update = fc
   .map(([unit, exponent]) => Float32Array.from(unit, (value) => value * 2 ** exponent));
 
 describe.each(CODEC_NAMES)("error feedback with codec %s", (name) => {
-  const codec = codecs[name];
+  const codec = wholeCodec(codecs[name], layout);
 
   it("conserves: what is sent and what is kept are the input, to float32 rounding", () => {
     fc.assert(
       fc.property(update, update, fc.constantFrom(1, 0.95, 0), (delta, residual, decay) => {
         const before = [delta.slice(), residual.slice()];
-        const result = compressUpdate(delta, residual, codec, layout, decay);
+        const result = compressUpdate(delta, residual, codec, { decay });
         const sent = gridValues(result.update);
         delta.forEach((value, index) => {
           const input = Math.fround(value + decay * residual[index]!);
@@ -57,7 +58,7 @@ describe.each(CODEC_NAMES)("error feedback with codec %s", (name) => {
     const rounding = new Float64Array(layout.total);
     for (let round = 0; round < 50; round++) {
       const delta = pseudoRandom(round + 1, layout.total, 2 ** -6);
-      const result = compressUpdate(delta, residual, codec, layout);
+      const result = compressUpdate(delta, residual, codec);
       gridValues(result.update).forEach((value, index) => {
         // The float32 input and the float32 residual are each off by half a unit in the last place.
         const input = delta[index]! + residual[index]!;
@@ -74,7 +75,7 @@ describe.each(CODEC_NAMES)("error feedback with codec %s", (name) => {
 
   it("returns an expired update to its author: the next round sends it as if it had never been sent", () => {
     const delta = pseudoRandom(9, layout.total, 2 ** -4);
-    const first = compressUpdate(delta, new Float32Array(layout.total), codec, layout);
+    const first = compressUpdate(delta, new Float32Array(layout.total), codec);
     returnToResidual(first.residual, first.update);
     first.residual.forEach((value, index) => {
       expect(Math.abs(value - delta[index]!)).toBeLessThanOrEqual(2 ** -28);
@@ -83,7 +84,7 @@ describe.each(CODEC_NAMES)("error feedback with codec %s", (name) => {
 
   it("keeps what saturation cut off", () => {
     const delta = new Float32Array(layout.total).fill(10);
-    const { residual, update: sent } = compressUpdate(delta, new Float32Array(layout.total), codec, layout);
+    const { residual, update: sent } = compressUpdate(delta, new Float32Array(layout.total), codec);
     gridValues(sent).forEach((value, index) => {
       expect(value / GRID_UNITS + residual[index]!).toBeCloseTo(10, 5);
       expect(residual[index]).toBeGreaterThan(5.9);
@@ -92,6 +93,8 @@ describe.each(CODEC_NAMES)("error feedback with codec %s", (name) => {
 });
 
 describe.each(["topk", "sign"] as const)("error feedback with codec %s", (name) => {
+  const codec = wholeCodec(codecs[name], layout);
+
   it("sends everything in the end: what is kept levels off while what was learned grows", () => {
     const norm = (values: Float32Array) => Math.hypot(...values);
     // The same update in every round, its largest value 100 times its smallest.
@@ -101,7 +104,7 @@ describe.each(["topk", "sign"] as const)("error feedback with codec %s", (name) 
     let residual: Float32Array = new Float32Array(layout.total);
     const kept: number[] = [];
     for (let round = 0; round < 600; round++) {
-      residual = compressUpdate(delta, residual, codecs[name], layout).residual;
+      residual = compressUpdate(delta, residual, codec).residual;
       kept.push(norm(residual) / norm(delta));
     }
     expect(kept[599]!).toBeLessThan(0.2 * 600);
@@ -110,6 +113,8 @@ describe.each(["topk", "sign"] as const)("error feedback with codec %s", (name) 
 });
 
 describe("error feedback", () => {
+  const int8 = wholeCodec(codecs.int8, layout);
+
   it("without it, values below half a step of their block would never be sent", () => {
     // One large value per block hides a small one that int8 rounds to zero in every round.
     const delta = new Float32Array(layout.total);
@@ -119,10 +124,10 @@ describe("error feedback", () => {
     let withFeedback = 0;
     let without = 0;
     for (let round = 0; round < 20; round++) {
-      const result = compressUpdate(delta, residual, codecs.int8, layout);
+      const result = compressUpdate(delta, residual, int8);
       residual = result.residual;
       withFeedback += gridValues(result.update)[5]! / GRID_UNITS;
-      const plain = compressUpdate(delta, new Float32Array(layout.total), codecs.int8, layout);
+      const plain = compressUpdate(delta, new Float32Array(layout.total), int8);
       without += gridValues(plain.update)[5]! / GRID_UNITS;
     }
     expect(without).toBe(0);
@@ -132,17 +137,15 @@ describe("error feedback", () => {
   it("refuses a delta that is not finite and leaves its inputs as they are", () => {
     const delta = new Float32Array(layout.total);
     delta[5] = Number.NaN;
-    expect(() => compressUpdate(delta, new Float32Array(layout.total), codecs.int8, layout)).toThrow(
-      NonFiniteUpdateError,
-    );
+    expect(() => compressUpdate(delta, new Float32Array(layout.total), int8)).toThrow(NonFiniteUpdateError);
   });
 
   it("refuses arrays of another layout", () => {
     const right = new Float32Array(layout.total);
     const wrong = new Float32Array(3);
-    expect(() => compressUpdate(wrong, right, codecs.int8, layout)).toThrow(LengthMismatchError);
-    expect(() => compressUpdate(right, wrong, codecs.int8, layout)).toThrow(LengthMismatchError);
-    const { update: sent } = compressUpdate(right, right, codecs.int8, layout);
+    expect(() => compressUpdate(wrong, right, int8)).toThrow(LengthMismatchError);
+    expect(() => compressUpdate(right, wrong, int8)).toThrow(LengthMismatchError);
+    const { update: sent } = compressUpdate(right, right, int8);
     expect(() => returnToResidual(wrong, sent)).toThrow(LengthMismatchError);
   });
 });

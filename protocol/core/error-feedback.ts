@@ -3,9 +3,9 @@
 // (Seide et al. 2014; Karimireddy et al. 2019, "Error Feedback Fixes SignSGD", decay 1; SparseLoCo uses 0.95.)
 // Owns the residual's arithmetic; where it is stored is the driver's business.
 import { LengthMismatchError } from "../errors.ts";
-import type { Codec } from "./codec/codec.ts";
 import { addUpdate, GRID_UNITS, type GridUpdate } from "./grid.ts";
-import type { ParameterLayout } from "./layout.ts";
+import { forEachHeldRange } from "./rows-update.ts";
+import type { UpdateCodec } from "./update-codec.ts";
 
 export interface CompressedUpdate {
   readonly payload: Uint8Array;
@@ -15,25 +15,35 @@ export interface CompressedUpdate {
   readonly residual: Float32Array;
 }
 
+export interface FeedbackOptions {
+  /** Share of the residual that is kept. */
+  readonly decay?: number;
+  /** Rows of the embedding that this peer holds (variant trim); all where it is left out. */
+  readonly heldRows?: Int32Array | undefined;
+}
+
 /**
  * Compresses `delta` (theta_start - theta_end, flat, layout order) together with what earlier rounds left.
+ * In rows not held nothing is sent: what a residual has there, of rows held before a restart, waits unchanged.
  * Neither input is changed. Throws NonFiniteUpdateError where the sum is NaN or infinite.
  */
 export function compressUpdate(
   delta: Float32Array,
   residual: Float32Array,
-  codec: Codec,
-  layout: ParameterLayout,
-  decay = 1,
+  codec: UpdateCodec,
+  { decay = 1, heldRows }: FeedbackOptions = {},
 ): CompressedUpdate {
-  requireLength("The delta", delta.length, layout.total);
-  requireLength("The residual", residual.length, layout.total);
-  const input = new Float32Array(layout.total);
-  for (let index = 0; index < input.length; index++) {
-    input[index] = delta[index]! + decay * residual[index]!;
-  }
-  const payload = codec.encode(input, layout);
-  const decoded = codec.decode(payload, layout);
+  const { total } = codec.layout;
+  requireLength("The delta", delta.length, total);
+  requireLength("The residual", residual.length, total);
+  const input = residual.slice();
+  const sum = (from: number, to: number) => {
+    for (let index = from; index < to; index++) input[index] = delta[index]! + decay * residual[index]!;
+  };
+  if (codec.rowsOf === undefined || heldRows === undefined) sum(0, total);
+  else forEachHeldRange(codec.rowsOf, heldRows, sum);
+  const payload = codec.encode(input, heldRows);
+  const decoded = codec.decode(payload);
   if (!decoded.ok) {
     throw new TypeError(`codec ${codec.name} rejects its own payload: ${decoded.rejection.detail}`);
   }

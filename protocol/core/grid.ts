@@ -24,16 +24,21 @@ export const toGrid = (value: number): number => Math.floor(value * GRID_UNITS +
  * payload (85 MB as int8) and not 680 MB of float64. It keeps a view of the payload, which must not be changed.
  */
 export interface GridUpdate {
-  /** Values in the update: the layout's total. */
+  /** Values in the layout that the update belongs to. */
   readonly length: number;
   /**
-   * Calls `visit` with consecutive runs that cover 0..length once and in order. `grid` holds grid integers and is
-   * reused between calls: read it, do not keep it.
+   * Rows of the embedding, the layout's last tensor, that the update has values for: ids, ascending. Undefined: all. It
+   * says nothing of the other rows, not that they stay.
+   */
+  readonly heldRows?: Int32Array | undefined;
+  /**
+   * Calls `visit` with runs in ascending order that cover 0..length once, but for the rows that are not held. `grid`
+   * holds grid integers and is reused between calls: read it, do not keep it.
    */
   forEachChunk(visit: (offset: number, grid: Float64Array) => void): void;
   /**
    * Only where most values are 0: calls `visit` with single values, ascending, each index at most once; all that it
-   * leaves out are 0. A sum over entries therefore has the bits of one over chunks, in a fraction of the time.
+   * leaves out are 0 or not held. A sum over entries therefore has the bits of one over chunks, in a fraction of the time.
    */
   readonly forEachEntry?: (visit: (index: number, grid: number) => void) => void;
 }
@@ -51,7 +56,7 @@ export function addUpdate(target: Float64Array | Float32Array, update: GridUpdat
   });
 }
 
-/** All grid integers of an update at once: 8 bytes a value, for tests and small bodies. */
+/** All grid integers of an update at once, 0 in rows not held: 8 bytes a value, for tests and small bodies. */
 export function gridValues(update: GridUpdate): Float64Array {
   const all = new Float64Array(update.length);
   update.forEachChunk((offset, grid) => all.set(grid, offset));

@@ -29,6 +29,9 @@ export interface BodyRoots {
   readonly openUpdates: ContentId;
 }
 
+/** What a peer says for both roots while it has no body yet. No body hashes to it. */
+export const NO_BODY: BodyRoot = "00".repeat(32);
+
 /** An announced update whose payload is not here yet. */
 export interface Wanted {
   readonly id: UpdateId;

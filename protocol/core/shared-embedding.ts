@@ -1,6 +1,8 @@
-// Which tensor of the layout is the embedding that the peers of a run share, and whether the layout fits the variant.
-import { LayoutError } from "../errors.ts";
+// Which tensor of the layout is the embedding that the peers of a run share, whether the layout fits the variant, and
+// whether the rows that a peer says it holds do.
+import { HeldRowsError, LayoutError } from "../errors.ts";
 import type { ParameterLayout, TensorSlot } from "./layout.ts";
+import { requireRows } from "./rows.ts";
 import { type RunConfig, sharesEmbedding } from "./run-config.ts";
 
 /**
@@ -22,4 +24,17 @@ export function sharedEmbedding(
     );
   }
   return last;
+}
+
+/** Throws HeldRowsError where `heldRows` are missing in variant trim, given in another, or not rows of the vocabulary. */
+export function requireHeldRows(
+  { variant, vocabulary }: Pick<RunConfig, "variant" | "vocabulary">,
+  heldRows: Int32Array | undefined,
+): void {
+  if (variant === "trim") {
+    if (heldRows === undefined) throw new HeldRowsError("variant trim needs them and there are none");
+    requireRows(heldRows, vocabulary!.size);
+  } else if (heldRows !== undefined) {
+    throw new HeldRowsError(`variant ${variant} has none`);
+  }
 }

@@ -6,11 +6,15 @@ import type { ClockPort, NetworkPort, RoundTraining, StorePort, TrainerPort } fr
 import type { Lane } from "./lane.ts";
 import type { Ledger, LedgerOptions } from "./ledger.ts";
 
-export interface DriverOptions extends Omit<LedgerOptions, "self" | "store"> {
+export interface DriverOptions extends Omit<LedgerOptions, "self" | "store" | "heldRows"> {
   /** What others see this peer called. */
   readonly name: string;
-  /** The body at the start of round 0, as every peer computes it from the run's seed. Not written to. */
-  readonly genesisBody: Float32Array;
+  /**
+   * The body at the start of round 0, in layout order, so with the embedding where it is shared. Every peer computes it
+   * from the run's seed; where the run names an `initialBody` it is the one with that root, and undefined where this peer
+   * does not have it: it is then fetched from one that does. Not written to. Not looked at where a checkpoint exists.
+   */
+  readonly genesisBody: Float32Array | undefined;
   /** Leave once this many rounds of the run are applied; without it the peer stays until told. */
   readonly rounds?: number;
 }

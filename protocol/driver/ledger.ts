@@ -1,15 +1,16 @@
 // The ledger: the replicated body, the updates behind it, the residual, and what is served of them. All arithmetic over
 // whole bodies that the driver needs happens here and nowhere else, so that it can move to a worker. Not reentrant:
-// the driver runs one changing call at a time. Decides nothing: round.ts does.
+// the driver runs one changing call at a time. Decides nothing: round.ts does. Where the run starts from a given body, a
+// peer that lacks it has a ledger without a body until it adopts one: it counts, serves and saves nothing.
+
 import { ReplicatedBody } from "../core/averaging.ts";
-import { codecFor } from "../core/codec/registry.ts";
 import { compressUpdate } from "../core/error-feedback.ts";
 import type { GridUpdate } from "../core/grid.ts";
 import { type Hash, hexSha256 } from "../core/hash.ts";
 import { ROUNDS_AHEAD } from "../core/intake.ts";
 import type { ParameterLayout } from "../core/layout.ts";
 import { rootOfTiles, tileBytes, tileIds } from "../core/merkle.ts";
-import type { BodyRoots } from "../core/round-state.ts";
+import { type BodyRoots, NO_BODY } from "../core/round-state.ts";
 import { type RunConfig, updateWeight } from "../core/run-config.ts";
 import type {
   BodyRoot,
@@ -20,7 +21,9 @@ import type {
   SignedUpdate,
   SnapshotManifest,
 } from "../core/types.ts";
+import { type UpdateCodec, updateCodec } from "../core/update-codec.ts";
 import { admitUpdate, type UpdateId, updateKey, updateSetDigest } from "../core/update-set.ts";
+import { BodyNotHeldError } from "../errors.ts";
 import type { ProtocolCheckpoint, StorePort } from "../ports.ts";
 import { OwnUpdates, PENDING_OWN_ROUNDS } from "./own-updates.ts";
 import { UpdateLog } from "./update-log.ts";
@@ -32,7 +35,14 @@ export interface LedgerOptions {
   readonly hash: Hash;
   readonly self: PeerId;
   readonly store: StorePort;
+  /** Rows of the embedding that this peer holds: needed in variant trim, undefined in the others. */
+  readonly heldRows?: Int32Array | undefined;
 }
+
+/** `closedBody`: undefined where this peer has to fetch one. */
+export type LedgerStart = Pick<ProtocolCheckpoint, "closedRound" | "round" | "residual" | "pendingOwn"> & {
+  readonly closedBody: Float32Array | undefined;
+};
 
 /** `refused`: never counts. `untimely`: its round is closed here, or too far ahead. */
 export type CountOutcome =
@@ -59,25 +69,31 @@ interface ClosedBody {
 const RETAINED_ROUNDS = 2;
 export class Ledger {
   readonly #options: LedgerOptions;
+  readonly #codec: UpdateCodec;
   readonly #log = new UpdateLog();
-  #body: ReplicatedBody;
+  #body: ReplicatedBody | undefined;
   #round: number;
   readonly #own: OwnUpdates;
-  #closed: ClosedBody;
+  #closed: ClosedBody | undefined;
   /** Served on until those who began to fetch it are done. */
   #previousClosed: ClosedBody | undefined;
   /** Root of the body at the start of #round; undefined once that body has changed. */
   #root: BodyRoot | undefined;
+  /** Digests by first round: every presence heard asks for one, and between two updates the answer is the same. */
+  readonly #digests = new Map<number, { readonly version: number; readonly digest: ContentId }>();
 
-  constructor(
-    options: LedgerOptions,
-    start: Pick<ProtocolCheckpoint, "closedRound" | "closedBody" | "round" | "residual" | "pendingOwn">,
-  ) {
+  constructor(options: LedgerOptions, start: LedgerStart) {
     this.#options = options;
+    this.#codec = updateCodec(options.config, options.layout);
     this.#round = start.round;
     this.#own = new OwnUpdates(start.residual, start.pendingOwn);
+    if (start.closedBody === undefined) return;
     this.#body = this.#replicated(start.closedRound, start.closedBody);
     this.#closed = this.#describe(start.closedRound, start.closedBody);
+  }
+
+  get holdsBody(): boolean {
+    return this.#closed !== undefined;
   }
 
   get round(): number {
@@ -85,30 +101,36 @@ export class Ledger {
   }
 
   get closedRound(): number {
-    return this.#closed.round;
+    return this.#closed?.round ?? 0;
   }
 
-  /** The body at the start of the current round. Shared and read-only. */
+  /** The body at the start of the current round. Shared and read-only. Throws BodyNotHeldError where there is none. */
   body(): Float32Array {
-    return this.#body.bodyAt(this.#round);
+    return this.#held().body.bodyAt(this.#round);
   }
 
   roots(): BodyRoots {
+    const { closedRound } = this;
+    const openUpdates = this.digest(closedRound);
+    if (this.#closed === undefined) return { root: NO_BODY, closedRound, closedRoot: NO_BODY, openUpdates };
     this.#root ??=
-      this.#round === this.#closed.round
+      this.#round === closedRound
         ? this.#closed.root
         : rootOfTiles(tileIds(this.body(), this.#options.hash), this.#options.hash);
-    return {
-      root: this.#root,
-      closedRound: this.#closed.round,
-      closedRoot: this.#closed.root,
-      openUpdates: this.digest(this.#closed.round),
-    };
+    return { root: this.#root, closedRound, closedRoot: this.#closed.root, openUpdates };
   }
 
   /** Digest over the counted updates of rounds >= fromRound. */
   digest(fromRound: number): ContentId {
-    return updateSetDigest(this.#openIds(), fromRound, this.#options.hash);
+    // All rounds beyond the updates have the digest of nothing, whichever a stranger claims to have closed.
+    const from = Math.min(fromRound, this.#round + ROUNDS_AHEAD + 1);
+    const { version } = this.#log;
+    const known = this.#digests.get(from);
+    if (known !== undefined && known.version === version) return known.digest;
+    const digest = updateSetDigest(this.#openIds(), from, this.#options.hash);
+    for (const round of [...this.#digests.keys()]) if (round < this.closedRound) this.#digests.delete(round);
+    this.#digests.set(from, { version, digest });
+    return digest;
   }
 
   /** Ids of the updates that count in open rounds. */
@@ -131,21 +153,21 @@ export class Ledger {
     keptRound: number | undefined,
   ): Promise<CountOutcome> {
     const { announcement: id } = update;
-    const decoded = this.#decode(payload);
+    const decoded = this.#codec.decode(payload);
     if (!decoded.ok) return { outcome: "refused", ...decoded.rejection };
-    const rivals = this.#openIds().filter(({ round }) => round === id.round);
+    const rivals = this.#log.of(id.round).map(({ announcement }) => announcement);
     const admission = admitUpdate(id, rivals);
     if (admission.outcome !== "counts") {
       return { outcome: "refused", offence: undefined, detail: "another update of this round counts" };
     }
-    const { closedRound } = this.#body;
-    if (id.round < closedRound || id.round > this.#round + ROUNDS_AHEAD) return untimely(id.round);
+    const { body, closed } = this.#held();
+    if (id.round < closed.round || id.round > this.#round + ROUNDS_AHEAD) return untimely(id.round);
     if (keptRound !== undefined) await this.#options.store.putPayload(id.payload, keptRound, payload);
     const replaced = admission.replaces;
     if (replaced !== undefined && !(await this.#uncount(replaced))) {
       return { outcome: "refused", offence: undefined, detail: "the update that it replaces is lost" };
     }
-    const added = this.#body.add(id.round, updateKey(id), decoded.update, this.#weight(update));
+    const added = body.add(id.round, updateKey(id), decoded.update, this.#weight(update));
     if (added !== "added") return untimely(id.round);
     this.#log.add(update);
     if (id.round < this.#round) this.#root = undefined;
@@ -154,15 +176,9 @@ export class Ledger {
 
   /** Compresses local progress together with the residual. Nothing changes until adoptOwn. */
   compress(delta: Float32Array): OwnUpdate {
-    const { config, layout, hash } = this.#options;
-    const { averaging } = config;
-    const compressed = compressUpdate(
-      delta,
-      this.#own.residual,
-      codecFor(averaging),
-      layout,
-      averaging.errorFeedbackDecay,
-    );
+    const { config, hash, heldRows } = this.#options;
+    const decay = config.averaging.errorFeedbackDecay;
+    const compressed = compressUpdate(delta, this.#own.residual, this.#codec, { decay, heldRows });
     return {
       payload: compressed.payload,
       payloadId: hexSha256(compressed.payload, hash),
@@ -184,9 +200,10 @@ export class Ledger {
   async open(round: number, closedRound: number): Promise<BodyRoots> {
     this.#round = round;
     this.#root = undefined;
-    if (closedRound > this.#closed.round) {
-      this.#body.closeThrough(closedRound - 1);
-      this.#close(closedRound);
+    const { body, closed } = this.#held();
+    if (closedRound > closed.round) {
+      body.closeThrough(closedRound - 1);
+      this.#close(closedRound, body.closedBody, closed);
     }
     // A peer that went back to the plurality's body has updates for rounds that only now come within reach.
     const before = this.#own.keysIn(this.#log);
@@ -246,9 +263,10 @@ export class Ledger {
 
   /** Everything to resume from, except what the round logic knows. */
   checkpoint(): Omit<ProtocolCheckpoint, "publishedRound" | "presenceSequence"> {
+    const { round: closedRound, body: closedBody } = this.#held().closed;
     return {
-      closedRound: this.closedRound,
-      closedBody: this.#closed.body,
+      closedRound,
+      closedBody,
       round: this.#round,
       updates: this.#log.from(0),
       residual: this.#own.residual,
@@ -261,7 +279,8 @@ export class Ledger {
     return this.#log.from(fromRound);
   }
 
-  snapshot(): SnapshotManifest {
+  snapshot(): SnapshotManifest | undefined {
+    if (this.#closed === undefined) return undefined;
     const { round: closedRound, root, tiles } = this.#closed;
     return { runId: this.#options.runId, closedRound, root, tiles, updates: this.#log.from(closedRound) };
   }
@@ -272,29 +291,24 @@ export class Ledger {
   }
 
   #openIds(): UpdateId[] {
-    return this.#log.from(this.#closed.round).map(({ announcement }) => announcement);
+    return this.#log.from(this.closedRound).map(({ announcement }) => announcement);
   }
 
   #weight({ announcement }: SignedUpdate): number {
     return updateWeight(this.#options.config, announcement.tokens);
   }
 
-  #decode(payload: Uint8Array) {
-    const { config, layout } = this.#options;
-    return codecFor(config.averaging).decode(payload, layout);
-  }
-
   /** Undefined where the disk has lost it (a power cut may undo the last writes of payloads). */
   async #stored(payload: ContentId): Promise<GridUpdate | undefined> {
     const bytes = await this.#options.store.payload(payload);
-    const decoded = bytes === undefined ? undefined : this.#decode(bytes);
+    const decoded = bytes === undefined ? undefined : this.#codec.decode(bytes);
     return decoded?.ok === true ? decoded.update : undefined;
   }
 
   async #uncount(id: UpdateId): Promise<boolean> {
     const update = await this.#stored(id.payload);
     if (update === undefined) return false;
-    this.#body.remove(id.round, updateKey(id), update);
+    this.#held().body.remove(id.round, updateKey(id), update);
     this.#log.remove(id);
     if (id.round < this.#round) this.#root = undefined;
     return true;
@@ -308,9 +322,14 @@ export class Ledger {
     return this.#own.balance(before, this.#own.keysIn(this.#log), (payload) => this.#stored(payload));
   }
 
-  #close(closedRound: number): void {
-    this.#previousClosed = this.#closed;
-    this.#closed = this.#describe(closedRound, this.#body.closedBody);
+  #held(): { readonly body: ReplicatedBody; readonly closed: ClosedBody } {
+    if (this.#body === undefined || this.#closed === undefined) throw new BodyNotHeldError();
+    return { body: this.#body, closed: this.#closed };
+  }
+
+  #close(closedRound: number, body: Float32Array, previous: ClosedBody): void {
+    this.#previousClosed = previous;
+    this.#closed = this.#describe(closedRound, body);
     this.#log.forgetBefore(closedRound);
     this.#own.forgetBefore(closedRound - PENDING_OWN_ROUNDS);
   }
@@ -318,7 +337,8 @@ export class Ledger {
   #replicated(closedRound: number, closedBody: Float32Array): ReplicatedBody {
     const { layout, config } = this.#options;
     const maxOpenRounds = config.averaging.openRounds + ROUNDS_AHEAD;
-    return new ReplicatedBody({ closedRound, closedBody, layout, maxOpenRounds });
+    const { rowsOf } = this.#codec;
+    return new ReplicatedBody({ closedRound, closedBody, layout, rowsOf, maxOpenRounds });
   }
 
   #describe(round: number, body: Float32Array): ClosedBody {

@@ -6,29 +6,55 @@ import { compareUpdateIds, type UpdateId, updateKey } from "../core/update-set.t
 /** Some 400 bytes each: 32 rounds of 32 peers are 400 KB. */
 export const LOGGED_ROUNDS = 32;
 
+interface LoggedRound {
+  readonly keys: Set<string>;
+  /** By author and payload. Kept in order as they come: the order is asked for at every update. */
+  readonly updates: SignedUpdate[];
+}
+
 export class UpdateLog {
-  readonly #rounds = new Map<number, Map<string, SignedUpdate>>();
+  readonly #rounds = new Map<number, LoggedRound>();
+  #version = 0;
+
+  /** Another number after each change. */
+  get version(): number {
+    return this.#version;
+  }
 
   add(update: SignedUpdate): void {
-    const { round } = update.announcement;
-    const updates = this.#rounds.get(round) ?? new Map<string, SignedUpdate>();
-    this.#rounds.set(round, updates.set(updateKey(update.announcement), update));
+    const { announcement } = update;
+    const key = updateKey(announcement);
+    const logged = this.#rounds.get(announcement.round) ?? { keys: new Set(), updates: [] };
+    this.#rounds.set(announcement.round, logged);
+    const at = placeOf(logged.updates, announcement);
+    logged.updates.splice(at, logged.keys.has(key) ? 1 : 0, update);
+    logged.keys.add(key);
+    this.#version++;
   }
 
   has(key: string): boolean {
-    return [...this.#rounds.values()].some((updates) => updates.has(key));
+    for (const { keys } of this.#rounds.values()) if (keys.has(key)) return true;
+    return false;
   }
 
   remove(id: UpdateId): void {
-    this.#rounds.get(id.round)?.delete(updateKey(id));
+    const logged = this.#rounds.get(id.round);
+    if (logged === undefined || !logged.keys.delete(updateKey(id))) return;
+    logged.updates.splice(placeOf(logged.updates, id), 1);
+    this.#version++;
+  }
+
+  /** Updates of one round, by author and payload; a view that changes with the log. */
+  of(round: number): readonly SignedUpdate[] {
+    return this.#rounds.get(round)?.updates ?? [];
   }
 
   /** Updates of rounds >= fromRound, by round, author and payload. */
   from(fromRound: number): readonly SignedUpdate[] {
-    return [...this.#rounds]
-      .filter(([round]) => round >= fromRound)
-      .flatMap(([, updates]) => [...updates.values()])
-      .sort((a, b) => compareUpdateIds(a.announcement, b.announcement));
+    return [...this.#rounds.keys()]
+      .filter((round) => round >= fromRound)
+      .sort((a, b) => a - b)
+      .flatMap((round) => this.of(round));
   }
 
   /** Keeps the last rounds before `closedRound`. */
@@ -40,5 +66,18 @@ export class UpdateLog {
 
   clear(): void {
     this.#rounds.clear();
+    this.#version++;
   }
+}
+
+/** The index of the first update that is not before `id`. */
+function placeOf(updates: readonly SignedUpdate[], id: UpdateId): number {
+  let low = 0;
+  let high = updates.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (compareUpdateIds(updates[middle]!.announcement, id) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

@@ -31,12 +31,12 @@ export class BitWriter {
     this.#held = held;
   }
 
+  /** `parameter` 0 to 20. */
   rice(gap: number, parameter: number): void {
     let zeros = gap >> parameter;
     for (; zeros >= 12; zeros -= 12) this.bits(0, 12);
-    // The zeros, the one and the remainder at once: at most 11 + 1 + 12 bits.
-    const remainder = gap & ((1 << parameter) - 1);
-    this.bits((1 << zeros) | (remainder << (zeros + 1)), zeros + 1 + parameter);
+    this.bits(1 << zeros, zeros + 1);
+    this.bits(gap & ((1 << parameter) - 1), parameter);
   }
 
   /** Fills the last byte up with zeros and returns the offset behind it. */
@@ -60,14 +60,14 @@ export class BitReader {
     this.#at = at;
   }
 
-  /** A gap of at most `limit` (below 2^16) in parameter 0 to 12; -1 where it is larger or the bytes have ended. */
+  /** A gap of at most `limit` (below 2^20) in parameter 0 to 20; -1 where it is larger or the bytes have ended. */
   rice(parameter: number, limit: number): number {
     let zeros = 0;
     for (;;) {
       this.#fill();
       const run = this.#pending === 0 ? this.#held : 31 - Math.clz32(this.#pending & -this.#pending);
       zeros += run;
-      // Also ends the loop: it turns once for 24 zeros, and zeros << parameter grows with them.
+      // Also ends the loop: it turns once for 24 to 31 zeros, and zeros << parameter, below 2^26, grows with them.
       if (zeros << parameter > limit) return -1;
       if (run < this.#held) {
         this.#drop(run + 1);

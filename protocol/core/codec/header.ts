@@ -52,5 +52,9 @@ export function headerProblem(
   return undefined;
 }
 
+/** How many values the header says that the payload has; NaN where it has no header. Unchecked. */
+export const claimedValues = (payload: Uint8Array): number =>
+  payload.length < HEADER_BYTES ? Number.NaN : viewOf(payload).getUint32(20, true);
+
 const viewOf = (bytes: Uint8Array): DataView =>
   new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
