@@ -5,9 +5,12 @@ import { EXIT_TABLE, exitEntryOf } from "./exit-codes.ts";
 
 /** Codes that never reach the command line: bugs of ours, what the network retries, or what another error wraps. */
 const INTERNAL = new Set([
+  "BODY_NOT_HELD",
   "FRAME",
+  "GENESIS_MISSING",
   "GRADIENT_NOT_DEFINED",
   "GRAPH_INVALID",
+  "HELD_ROWS_INVALID",
   "LENGTH_MISMATCH",
   "LOCK_HELD",
   "MODEL_DISPOSED",

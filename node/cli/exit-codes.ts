@@ -158,6 +158,12 @@ export const EXIT_TABLE: readonly Row[] = [
     "EADDRNOTAVAIL",
   ),
   row(
+    26,
+    "a model that is not the one the run starts from",
+    "Give the model that the run was made from, or none: peers that have it hand it on.",
+    "INITIAL_BODY_MISMATCH",
+  ),
+  row(
     30,
     "a state directory that another process uses",
     "Stop that one or give --state-dir.",
