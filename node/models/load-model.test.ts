@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { bodyTensors } from "#model/architecture.ts";
+import { writeModelFolder } from "#model/checkpoint/model-folder.ts";
 import { genesisBody, initialEmbedding } from "#model/genesis.ts";
 import { trainTokenizer } from "#model/tokenizer/train-tokenizer.ts";
 import { parseRunConfig } from "#protocol/core/run-config.ts";
@@ -155,6 +156,32 @@ describe("a peer's state directory", () => {
     await writeFile(state.tokenizerPath, larger.toJson());
     await expect(loadModel(state.path, { signal })).rejects.toMatchObject({ code: "MODEL_PARTS_MISMATCH" });
     await state.close();
+  });
+});
+
+describe("a model folder", () => {
+  test("gives what was written into it", async () => {
+    const path = join(directory, "folder");
+    const written = {
+      config,
+      body: genesisBody(MODEL, 1),
+      embedding: initialEmbedding(config, 2),
+      tokenizer: tokenizer.toJson(),
+    };
+    await writeModelFolder(path, { ...written, provenance: { learningRate: 0.004 } });
+    const { tokenizerJson, source, ...model } = await loadModel(path, { signal });
+    expect(model).toMatchObject({ config, body: written.body, embedding: written.embedding });
+    expect(tokenizerJson).toBe(written.tokenizer);
+    expect(source).toMatchObject({ kind: "folder", path, learningRate: 0.004 });
+    const loading = loadModel(path, { signal, global: true });
+    await expect(loading).rejects.toMatchObject({ code: "NO_GLOBAL_EMBEDDING" });
+  });
+
+  test("that holds something else says what is wrong with it", async () => {
+    await writeFile(join(directory, "config.json"), '{"model_type":"gpt2"}');
+    await expect(loadModel(directory, { signal })).rejects.toMatchObject({
+      code: "MODEL_FOLDER_UNSUPPORTED",
+    });
   });
 });
 

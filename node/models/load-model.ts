@@ -6,7 +6,13 @@ import { bodyLength, embeddingLength } from "#model/architecture.ts";
 import type { Tokenizer } from "#model/tokenizer/tokenizer.ts";
 import type { ModelConfig } from "#model/types.ts";
 import { findPeers, NoRunningPeerError } from "../observability/control-client.ts";
-import { ModelAmbiguousError, ModelNotFoundError, ModelPartsMismatchError } from "./errors.ts";
+import {
+  ModelAmbiguousError,
+  ModelNotFoundError,
+  ModelPartsMismatchError,
+  NoGlobalEmbeddingError,
+} from "./errors.ts";
+import { loadFolderModel } from "./folder-model.ts";
 import { loadPeerModel } from "./peer-model.ts";
 
 /** Where a model came from, for reports and for the provenance of what is made of it. */
@@ -56,6 +62,10 @@ export async function loadModel(reference: string, options: LoadModelOptions): P
 async function load(reference: string, options: LoadModelOptions): Promise<LoadedModel> {
   options.signal.throwIfAborted();
   if (await isDirectory(reference)) {
+    if (await exists(join(reference, "config.json"))) {
+      if (options.global) throw new NoGlobalEmbeddingError(reference, "it is a model folder");
+      return loadFolderModel(reference, options);
+    }
     if (await exists(join(reference, "run.json"))) return loadPeerModel(reference, options);
     throw new ModelNotFoundError(reference, "the folder holds neither a model nor a peer's state");
   }
