@@ -89,6 +89,9 @@ describe("bounds that protobuf does not know", () => {
     ["a name of 65 bytes", () => altered("presence", { name: "x".repeat(65) })],
     ["half a surrogate pair", () => altered("presence", { name: "\ud800" })],
     ["an empty manifest", () => altered("storeManifestRequest", { manifest: new Uint8Array() })],
+    ["an asset of no bytes", () => altered("storeAssetOpen", { lengthBytes: 0 })],
+    ["an asset above 32 MiB", () => altered("storeAssetOpen", { lengthBytes: 2 ** 25 + 1 })],
+    ["an asset that is stored and wanted", () => altered("storeAssetAnswer", { stored: true, wanted: true })],
     [
       "nine addresses",
       () => altered("peerExchangeRequest", { addresses: Array(9).fill("/ip4/192.0.2.1/tcp/1") }),
@@ -112,6 +115,8 @@ describe("bounds that protobuf does not know", () => {
     ["a short run id", "runManifestRequest", "0a02a1a1"],
     ["no run id", "tilesOpen", ""],
     ["chunks of no bytes", "bulkHead", "080110c0843d"],
+    ["an asset of no bytes", "storeAssetOpen", golden.storeAssetOpen.slice(0, 2 * 68)],
+    ["an asset that is stored and wanted", "storeAssetAnswer", "08011001"],
     ["a phase nobody knows", "presence", golden.presence.replace("2804", "2807")],
     ["a name that is not UTF-8", "presence", golden.presence.replace("1a12c39c", "1a12ff9c")],
   ])("we refuse %s", (_, name, hex) => {
@@ -123,6 +128,11 @@ describe("bounds that protobuf does not know", () => {
     const hex = golden.bulkHead.replace("18808010", "18818040");
     expect(offenceOf("bulkHead", unhex(hex))).toBe("oversized");
   });
+});
+
+test("an asset above 32 MiB is refused as oversized", () => {
+  const hex = `${golden.storeAssetOpen.slice(0, 2 * 68)}1881808010`;
+  expect(offenceOf("storeAssetOpen", unhex(hex))).toBe("oversized");
 });
 
 test("streams tolerate fields of a later version, gossip does not", () => {
