@@ -55,7 +55,14 @@ export const EXIT_TABLE: readonly Row[] = [
     "DATA_UNREADABLE",
     "ENOENT",
   ),
-  row(11, "data without any text", "Give files that hold text.", "DATA_EMPTY", "TEXT_FIELD_MISSING"),
+  row(
+    11,
+    "data without any text",
+    "Give files that hold text.",
+    "DATA_EMPTY",
+    "TEXT_FIELD_MISSING",
+    "NOTHING_HELD_OUT",
+  ),
   row(
     12,
     "data that is not text",
@@ -162,6 +169,15 @@ export const EXIT_TABLE: readonly Row[] = [
     "a model that is not the one the run starts from",
     "Give the model that the run was made from, or none: peers that have it hand it on.",
     "INITIAL_BODY_MISMATCH",
+  ),
+  row(
+    27,
+    "a run's common tokenizer that nobody reached has or keeps",
+    "Give it with --tokenizer, or another bootstrap address.",
+    "ASSET_NOT_FOUND",
+    "ASSET_MISMATCH",
+    "ASSET_REFUSED",
+    "ASSET_TOO_LARGE",
   ),
   row(
     30,
