@@ -50,8 +50,10 @@ export function scatterRows(
     heldRows,
     forEachChunk(visit) {
       inner.forEachChunk((subFrom, grid) => {
-        if (subFrom < offset) return visit(subFrom, grid);
-        for (let at = 0; at < grid.length; ) {
+        // Runs of a codec may cross tensors.
+        const inBody = Math.min(Math.max(0, offset - subFrom), grid.length);
+        if (inBody > 0) visit(subFrom, grid.subarray(0, inBody));
+        for (let at = inBody; at < grid.length; ) {
           const local = Math.floor((subFrom + at - offset) / width);
           const column = subFrom + at - offset - local * width;
           const row = heldRows[local]!;
