@@ -37,8 +37,15 @@ export interface Session {
 }
 
 /** Views `data` (no copy) as a tensor in host memory. */
-export function hostTensor(data: Float32Array | Int32Array, shape: Shape): DeviceTensor {
+export function hostTensor(data: Float32Array | Int32Array | BigInt64Array, shape: Shape): DeviceTensor {
+  if (data instanceof BigInt64Array) return new Tensor("int64", data, shape);
   return data instanceof Float32Array ? new Tensor("float32", data, shape) : new Tensor("int32", data, shape);
+}
+
+/** Gives the memory of a host tensor that owns its data back at once; it must not be used any more. */
+export function freeHostTensor(tensor: DeviceTensor): void {
+  const { buffer } = hostData(tensor);
+  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 /** A scalar in host memory. */
@@ -60,12 +67,15 @@ export function hostData(tensor: DeviceTensor): Float32Array {
 env.logLevel = "fatal";
 const LOG_FATAL_ONLY = 4;
 
-/** Compiles ONNX bytes for a device; throws DeviceUnavailableError where that device is not there. */
-export async function createSession(bytes: Uint8Array, options: SessionOptions): Promise<Session> {
+/**
+ * Compiles ONNX bytes for a device; throws DeviceUnavailableError where that device is not there. `model` may also be the
+ * path of a file, which finds what is kept beside it.
+ */
+export async function createSession(model: Uint8Array | string, options: SessionOptions): Promise<Session> {
   const { device, threads, spinning = false, residentOutputs = [], profilePrefix } = options;
   let session: InferenceSession;
   try {
-    session = await InferenceSession.create(bytes, {
+    const sessionOptions: InferenceSession.SessionOptions = {
       executionProviders: [device],
       graphOptimizationLevel: "all",
       // One block planned for all values is allocated beside the values of the first run: a third more memory in all,
@@ -80,7 +90,12 @@ export async function createSession(bytes: Uint8Array, options: SessionOptions):
           residentOutputs.map((name) => [name, "gpu-buffer"] as const),
         ),
       }),
-    });
+    };
+    // Two calls, because the overloads know no union.
+    session =
+      typeof model === "string"
+        ? await InferenceSession.create(model, sessionOptions)
+        : await InferenceSession.create(model, sessionOptions);
   } catch (error) {
     if (device === "cpu") throw error;
     throw new DeviceUnavailableError(device, error, REMEDIES[device]);
