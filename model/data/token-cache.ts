@@ -12,7 +12,8 @@ import { sampledDigest, TokenFileWriter, type TokenSource, type TokenSplit } fro
 /** Part of every key: a change of this format, or of how documents are cut, makes new files. */
 const FORMAT = "glossa-tokens-1";
 const FINGERPRINT_BLOCK_BYTES = 1 << 16;
-const DEFAULT_VALIDATION_FRACTION = 0.05;
+/** Share of documents held out where nothing else is asked for. */
+export const DEFAULT_VALIDATION_FRACTION = 0.05;
 
 /** What prepareTokens needs of a tokenizer; model/tokenizer's Tokenizer is one. */
 export interface TokenEncoder extends TokenSource {

@@ -16,6 +16,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   entry("init", async () => (await import("./init.ts")).initCommand),
   entry("plan", async () => (await import("./plan.ts")).planCommand),
   entry("peer", async () => (await import("./peer.ts")).peerCommand),
+  entry("eval", async () => (await import("./eval.ts")).evalCommand),
   entry("stats", async () => (await import("./stats.ts")).statsCommand),
   entry("doctor", async () => (await import("./doctor.ts")).doctorCommand),
   entry("version", async () => (await import("./version.ts")).versionCommand),

@@ -46,6 +46,7 @@ export const EXIT_TABLE: readonly Row[] = [
     "RUN_CONFIG_INVALID",
     "MODEL_CONFIG_INVALID",
     "LAYOUT_INVALID",
+    "COMMON_VOCABULARY_SIZE",
   ),
   row(
     10,
@@ -86,6 +87,7 @@ export const EXIT_TABLE: readonly Row[] = [
     "TOKENIZER_NOT_BYTE_LEVEL_BPE",
     "TOKENIZER_MISSING_BYTES",
     "TOKENIZER_UNSUPPORTED",
+    "TOKENIZER_NOT_THE_RUNS",
   ),
   row(
     15,
@@ -169,6 +171,7 @@ export const EXIT_TABLE: readonly Row[] = [
     "a model that is not the one the run starts from",
     "Give the model that the run was made from, or none: peers that have it hand it on.",
     "INITIAL_BODY_MISMATCH",
+    "INITIAL_MODEL_UNFIT",
   ),
   row(
     27,
