@@ -84,6 +84,14 @@ export const nodeConfigSchema = z
       group: WHERE,
     }),
 
+    body: setting(text("must be a model").optional(), {
+      description:
+        "The model that the run starts from, where it starts from one: a model folder or a peer's state directory.",
+      value: "MODEL",
+      defaultText: "fetched from the others",
+      group: WHERE,
+    }),
+
     data: setting(
       z.array(text("must be paths"), { error: "must be paths" }).min(1, { error: "needs at least one path" }),
       {
@@ -100,13 +108,15 @@ export const nodeConfigSchema = z
       group: TEXT,
     }),
     vocabularySize: setting(integer(SMALLEST_VOCABULARY, LARGEST_VOCABULARY).optional(), {
-      description: "Tokens in the vocabulary that is trained on the data.",
+      description:
+        "Tokens in the vocabulary that is trained on the data. Not for runs that share one tokenizer.",
       value: "N",
       defaultText: "8192",
       group: TEXT,
     }),
     tokenizer: setting(text("must be a tokenizer.json").optional(), {
-      description: "Take this byte-level BPE tokenizer.json instead of training one.",
+      description:
+        "Take this byte-level BPE tokenizer.json instead of training one, or instead of fetching the run's.",
       value: "FILE",
       group: TEXT,
     }),

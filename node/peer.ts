@@ -1,15 +1,17 @@
 // The composition root of a peer: the one place that knows every part. Starts them in order, connects them, waits for the
 // end and stops them in reverse. What the parts do is in the parts.
 import { randomUUID } from "node:crypto";
+import { bodyLength } from "#model/architecture.ts";
 import { listDataFiles } from "#model/data/list-data-files.ts";
-import { codecFor } from "#protocol/core/codec/registry.ts";
 import { parseInvite } from "#protocol/core/invite.ts";
 import { totalSteps } from "#protocol/core/run-config.ts";
+import { updateCodec } from "#protocol/core/update-codec.ts";
 import { createDriver, type Driver } from "#protocol/driver.ts";
 import { systemClock } from "#protocol/net/clock.ts";
 import { sha256 } from "#protocol/net/hash.ts";
 import { loadOrCreateIdentity } from "#protocol/net/identity.ts";
 import { createNetwork, type Network } from "#protocol/net/network.ts";
+import { fetchRunAsset } from "#protocol/net/run-assets.ts";
 import type { NodeConfig } from "./config.ts";
 import { Lifecycle } from "./lifecycle.ts";
 import { openControlEndpoint } from "./observability/control-endpoint.ts";
@@ -18,14 +20,17 @@ import { createLog, type Logger } from "./observability/log.ts";
 import { openMetricsEndpoint } from "./observability/metrics.ts";
 import { composeStatus, type PeerStatus } from "./observability/status.ts";
 import { EvaluatingTrainer } from "./peer/evaluating-trainer.ts";
+import { givenParameters } from "./peer/initial-parameters.ts";
 import { Measurements } from "./peer/measurements.ts";
 import { obtainRunTerms, type RunTerms } from "./peer/run-terms.ts";
 import { logEvent, publicEventOf } from "./peer/translate-event.ts";
+import { vocabularySource } from "./peer/vocabulary-source.ts";
 import { requireFreeSpace } from "./storage/atomic-file.ts";
 import { ProtocolStore } from "./storage/protocol-store.ts";
 import { defaultStateDirectory, glossaHome, StateDirectory } from "./storage/state-directory.ts";
 import type { PrepareProgress } from "./trainer/messages.ts";
 import { Trainer } from "./trainer/trainer.ts";
+import { sharedVocabularySize } from "./variants.ts";
 
 export interface PeerModules {
   /** Fires on Ctrl-C: leave cleanly. */
@@ -73,6 +78,14 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
   const terms = await obtainRunTerms(invite.runId, sources, state, signal);
   const { runId, layout } = terms;
   const runConfig = terms.config;
+  const given = await givenParameters(config.body, runConfig, signal);
+  const vocabulary = await vocabularySource(config, runConfig, {
+    state,
+    fetch: (contentId) =>
+      fetchRunAsset(contentId, runId, bootstrap, signal, (bytes, totalBytes) =>
+        emit({ event: "fetching-tokenizer", bytes, totalBytes }),
+      ),
+  });
   const store = await ProtocolStore.open(state.path, {
     onFallback: (err) => log.warn({ err }, "the newest checkpoint is damaged; the one before it is used"),
   });
@@ -82,7 +95,9 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
     async () => new Trainer(),
     (running) => running.close(),
   );
-  const genesis = await trainer.genesis(runConfig.model, String(runConfig.seed), signal);
+  const sharedRows = sharedVocabularySize(runConfig);
+  const genesis =
+    given ?? (await trainer.genesis(runConfig.model, sharedRows, String(runConfig.seed), signal));
 
   const measurements = new Measurements(runConfig);
   const onEvaluated = (round: number, bitsPerByte: number) => {
@@ -100,7 +115,11 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
       announce: config.announce,
       bootstrap,
       bodyValues: layout.total,
-      maxPayloadBytes: codecFor(runConfig.averaging).maxPayloadBytes(layout),
+      maxPayloadBytes: updateCodec(runConfig, layout).maxPayloadBytes,
+      assets:
+        runConfig.vocabulary === undefined
+          ? []
+          : [{ contentId: runConfig.vocabulary.tokenizer, file: state.commonTokenizerPath }],
     },
     { logger: log, peerCache: state.peerCache },
   );
@@ -112,7 +131,8 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
       config: runConfig,
       layout,
       hash: sha256,
-      genesisBody: genesis,
+      // What a seed gives is not what a run that starts from a model starts from.
+      genesisBody: runConfig.initialBody === undefined ? genesis : given,
       ...(config.rounds !== undefined && { rounds: config.rounds }),
     },
     {
@@ -141,9 +161,9 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
     {
       paths: config.data,
       textField: config.textField,
-      tokenizerPath: config.tokenizer,
-      vocabularySize: config.vocabularySize,
+      vocabulary,
       tokenizerFile: state.tokenizerPath,
+      rowsFile: state.vocabularyRowsPath,
       cacheDirectory: state.tokenCacheDirectory,
       minimumValidationTokens: runConfig.training.batchSize * runConfig.model.sequenceLength + 1,
     },
@@ -151,12 +171,13 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
     signal,
   );
   emit({ event: "tokens-ready", tokens: prepared.trainTokens, bytes: prepared.trainBytes });
-  const embeddingParameters = prepared.vocabularySize * runConfig.model.width;
-  await requireFreeSpace(state.path, checkpointBytes(layout.total, embeddingParameters));
+  const localParameters = bodyLength(runConfig.model) + prepared.vocabularySize * runConfig.model.width;
+  await requireFreeSpace(state.path, checkpointBytes(layout.total, localParameters));
   const created = await trainer.create(
     {
       body: runConfig.model,
       genesis,
+      sharedVocabularySize: sharedRows,
       optimizer: { ...runConfig.training, totalSteps: totalSteps(runConfig) },
       batchSize: runConfig.training.batchSize,
       microBatchSize: config.microBatch,
@@ -175,9 +196,10 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
     signal,
   );
   measurements.trainerCreated(created, prepared);
-  log.info({ ...created, vocabularySize: prepared.vocabularySize }, "ready to train");
+  const { variant } = runConfig;
+  log.info({ ...created, vocabularySize: prepared.vocabularySize, variant }, "ready to train");
 
-  await driver.start(signal);
+  await driver.start(signal, { heldRows: runConfig.variant === "trim" ? prepared.rows : undefined });
   const { round, root } = driver.status();
   emit({ event: "joined", runId, round, bodyRoot: root });
 
@@ -200,7 +222,10 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
   const { bytesSent, bytesReceived } = network.traffic();
   const summary: PeerSummary = {
     name: config.name,
+    variant: facts.variant,
     vocabularySize: facts.vocabularySize,
+    commonVocabularySize: facts.commonVocabularySize,
+    heldRows: facts.heldRows,
     embeddingParameters: facts.embeddingParameters,
     bodyParameters: facts.bodyParameters,
     bitsPerByteStart: facts.bitsPerByteStart,
@@ -218,10 +243,10 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
 }
 
 /** Two generations of the protocol's state, one of the trainer's and one being written, with room for a round's payloads. */
-function checkpointBytes(bodyParameters: number, embeddingParameters: number): number {
-  const protocol = 4 * 2 * bodyParameters;
-  const trainer = 4 * (4 * bodyParameters + 3 * embeddingParameters);
-  return 3 * protocol + 2 * trainer + 8 * bodyParameters;
+function checkpointBytes(sharedParameters: number, localParameters: number): number {
+  const protocol = 4 * 2 * sharedParameters;
+  const trainer = 4 * 4 * localParameters;
+  return 3 * protocol + 2 * trainer + 8 * sharedParameters;
 }
 
 function preparationEventOf(progress: PrepareProgress): PeerEvent {

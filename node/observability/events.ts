@@ -2,11 +2,17 @@
 // A public format: add fields and types, never change what is there. Never carries text.
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
+import type { Variant } from "#protocol/core/run-config.ts";
 
 /** A peer's row in the table at the end of a run. */
 export interface PeerSummary {
   readonly name: string;
+  readonly variant: Variant;
   readonly vocabularySize: number;
+  /** Absent where each peer has a vocabulary of its own. */
+  readonly commonVocabularySize: number | undefined;
+  /** Embedding rows shared with the others; absent where the embedding is private. */
+  readonly heldRows: number | undefined;
   readonly embeddingParameters: number;
   readonly bodyParameters: number;
   /** On held-out text, before this peer first trained and at the end; absent: never evaluated. */
@@ -30,6 +36,7 @@ export type PeerEvent =
       readonly stateDirectory: string;
     }
   | { readonly event: "listening"; readonly peerId: string; readonly addresses: readonly string[] }
+  | { readonly event: "fetching-tokenizer"; readonly bytes: number; readonly totalBytes: number }
   | { readonly event: "tokenizer-progress"; readonly fraction: number }
   | { readonly event: "tokenizer-ready"; readonly vocabularySize: number; readonly trained: boolean }
   | { readonly event: "tokens-progress"; readonly tokens: number }

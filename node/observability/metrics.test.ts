@@ -31,6 +31,23 @@ test("metrics follow the status, and leave out what is not known", async () => {
   expect(text).not.toMatch(/^glossa_heldout_bits_per_byte/m);
 });
 
+test("metrics tell what a peer shares of a common vocabulary", async () => {
+  const inputs = exampleInputs();
+  const training = {
+    ...inputs.training,
+    variant: "trim",
+    commonVocabularySize: 2048,
+    heldRows: 1024,
+  } as const;
+  const text = await createMetrics(() => composeStatus({ ...inputs, training })).metrics();
+  expect(text).toContain('\nglossa_vocabulary_tokens{of="peer"} 1024\n');
+  expect(text).toContain('\nglossa_vocabulary_tokens{of="run"} 2048\n');
+  expect(text).toContain('\nglossa_shared_embedding_rows{variant="trim"} 1024\n');
+  const own = await createMetrics(status).metrics();
+  expect(own).toContain('\nglossa_shared_embedding_rows{variant="spec-opt"} 0\n');
+  expect(own).not.toContain('of="run"');
+});
+
 test("the endpoint serves them on loopback, and says when its port is taken", async () => {
   const endpoint = await openMetricsEndpoint(0, status);
   try {

@@ -81,6 +81,21 @@ const METRICS: readonly Metric[] = [
     read: ({ training }) => one(training.steps),
   },
   {
+    name: "glossa_vocabulary_tokens",
+    help: "Tokens that this peer uses, and those of the run's common vocabulary.",
+    labels: ["of"],
+    read: ({ training }) => [
+      { value: training.vocabularySize, labels: { of: "peer" } },
+      { value: training.commonVocabularySize, labels: { of: "run" } },
+    ],
+  },
+  {
+    name: "glossa_shared_embedding_rows",
+    help: "Embedding rows that this peer shares with the others.",
+    labels: ["variant"],
+    read: ({ training }) => [{ value: training.heldRows ?? 0, labels: { variant: training.variant } }],
+  },
+  {
     name: "glossa_tokens_per_second",
     help: "Training speed.",
     read: ({ training }) => one(training.tokensPerSecond),

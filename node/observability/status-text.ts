@@ -47,8 +47,14 @@ function computeText({ training }: PeerStatus): string {
 }
 
 function modelText({ training }: PeerStatus): string {
-  const { bodyParameters, embeddingParameters, vocabularySize } = training;
-  return `${count(bodyParameters)} shared + ${count(embeddingParameters)} private (vocabulary ${vocabularySize})`;
+  const { variant, bodyParameters, embeddingParameters, vocabularySize, commonVocabularySize } = training;
+  const whole = commonVocabularySize ?? vocabularySize;
+  const vocabulary = whole === vocabularySize ? `${whole}` : `${vocabularySize} of ${whole}`;
+  const shared =
+    training.heldRows === undefined
+      ? `${count(bodyParameters)} shared + ${count(embeddingParameters)} private`
+      : `${count(bodyParameters + embeddingParameters)} shared`;
+  return `${variant}  ${shared} (vocabulary ${vocabulary})`;
 }
 
 function trafficText({ traffic: { total, thisRound } }: PeerStatus): string {

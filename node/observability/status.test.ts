@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { Variant } from "#protocol/core/run-config.ts";
 import { plain } from "../terminal/paint.ts";
 import { composeStatus, dataParallelBytes } from "./status.ts";
 import { statusText } from "./status-text.ts";
@@ -65,7 +66,7 @@ describe("the text of a status", () => {
         "  body      abababab  ✓ same as the other peer",
         "  learning  2.250 bits/byte from 4.000  loss 3.500 nats/token",
         "  compute   cpu  3.46k tokens/s  90% of the time  819k tokens in 400 steps",
-        "  model     800k shared + 131k private (vocabulary 1024)",
+        "  model     spec-opt  800k shared + 131k private (vocabulary 1024)",
         "  traffic   ↑ 1.00 MB ↓ 6.00 MB  this round ↑ 100 kB ↓ 4.10 MB",
         "  savings   1,393× less than fp32 data parallel  updates 4.0× smaller",
         "  refused   malformed-message 2×",
@@ -74,6 +75,21 @@ describe("the text of a status", () => {
         "  grace …rOfgrace  →  training 10/25      7  abababab  ✓      2.125   3.3 ms   1 s",
       ]
     `);
+  });
+
+  test("says of each variant what is shared and what is private", () => {
+    const modelLine = (variant: Variant, commonVocabularySize?: number, heldRows?: number) => {
+      const { training, ...inputs } = exampleInputs();
+      const of = { ...training, variant, commonVocabularySize, heldRows };
+      return statusText(composeStatus({ ...inputs, training: of }), plain).find((line) =>
+        line.includes("model"),
+      );
+    };
+    expect(modelLine("spec", 2048)).toMatch(
+      / spec {2}800k shared \+ 131k private \(vocabulary 1024 of 2048\)/,
+    );
+    expect(modelLine("trim", 2048, 1024)).toMatch(/ trim {2}931k shared \(vocabulary 1024 of 2048\)/);
+    expect(modelLine("glob", 1024, 1024)).toMatch(/ glob {2}931k shared \(vocabulary 1024\)/);
   });
 
   test("says plainly that bodies differ and how far behind this peer is", () => {

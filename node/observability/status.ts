@@ -1,5 +1,6 @@
 // What `glossa stats --json` prints: one peer's view of itself and of the others. A public, versioned format.
 // Pure: everything is an argument, so that the same function serves the control endpoint, the metrics and tests.
+import type { Variant } from "#protocol/core/run-config.ts";
 import type { BodyRoot, Offence, PeerId, Phase, RunId } from "#protocol/core/types.ts";
 import type { Agreement, MemberStatus, ProtocolStatus, RoundRecord } from "#protocol/driver.ts";
 import type { NetworkTraffic } from "#protocol/net/network.ts";
@@ -29,7 +30,14 @@ export interface NetworkFacts {
 /** What local training has measured; `undefined` until it has. */
 export interface TrainingFacts {
   readonly device: string;
+  /** What is shared. */
+  readonly variant: Variant;
+  /** Tokens that this peer uses, of a vocabulary of its own or of the common one. */
   readonly vocabularySize: number;
+  /** Tokens of the common vocabulary; `undefined` where each peer has its own. */
+  readonly commonVocabularySize: number | undefined;
+  /** Embedding rows that this peer shares with the others; `undefined` where the embedding is private. */
+  readonly heldRows: number | undefined;
   readonly embeddingParameters: number;
   readonly bodyParameters: number;
   /** Optimizer steps and tokens since this peer first joined, across restarts. */

@@ -1,11 +1,12 @@
 // What this peer has measured of itself, kept as events pass: the numbers behind `glossa stats`, the metrics and the row
 // in the table at the end. Pure bookkeeping; reads no clock and no network.
-import type { RunConfig } from "#protocol/core/run-config.ts";
+import { type RunConfig, sharesEmbedding } from "#protocol/core/run-config.ts";
 import type { ProtocolEvent } from "#protocol/driver.ts";
 import type { TrainingFacts } from "../observability/status.ts";
 import type { CreateResult, PrepareResult } from "../trainer/messages.ts";
 
 export class Measurements {
+  readonly #run: Pick<RunConfig, "variant" | "vocabulary">;
   readonly #tokensPerStep: number;
   #created: CreateResult | undefined;
   #vocabularySize = 0;
@@ -16,8 +17,9 @@ export class Measurements {
   #stepsBefore = 0;
   #last: Extract<ProtocolEvent, { type: "published" }> | undefined;
 
-  constructor({ model, training }: RunConfig) {
-    this.#tokensPerStep = model.sequenceLength * training.batchSize;
+  constructor(run: RunConfig) {
+    this.#run = run;
+    this.#tokensPerStep = run.model.sequenceLength * run.training.batchSize;
   }
 
   trainerCreated(created: CreateResult, { vocabularySize }: PrepareResult): void {
@@ -52,7 +54,10 @@ export class Measurements {
     const last = this.#last;
     return {
       device: this.#created?.device ?? "none yet",
+      variant: this.#run.variant,
       vocabularySize: this.#vocabularySize,
+      commonVocabularySize: this.#run.vocabulary?.size,
+      heldRows: sharesEmbedding(this.#run) ? this.#vocabularySize : undefined,
       embeddingParameters: this.#created?.embeddingParameters ?? 0,
       bodyParameters: this.#created?.bodyParameters ?? 0,
       steps: this.#steps,

@@ -1,6 +1,5 @@
 // What the run is: its manifest, from this peer's own disk or from whoever the invite names, checked against the run's id
 // and against the architecture that this program builds.
-import { bodyTensors } from "#model/architecture.ts";
 import { type ParameterLayout, parameterLayout } from "#protocol/core/layout.ts";
 import type { RunConfig } from "#protocol/core/run-config.ts";
 import { parseManifest } from "#protocol/core/run-manifest.ts";
@@ -9,6 +8,7 @@ import { sha256 } from "#protocol/net/hash.ts";
 import { fetchRunManifest } from "#protocol/net/run-manifests.ts";
 import { readIfPresent } from "../storage/atomic-file.ts";
 import type { StateDirectory } from "../storage/state-directory.ts";
+import { sharedTensorsOf } from "../variants.ts";
 
 export interface RunTerms {
   readonly runId: RunId;
@@ -34,7 +34,7 @@ export class LayoutUnsupportedError extends Error {
 
   constructor(runId: string) {
     super(
-      `The run ${runId.slice(0, 12)} has another body than this version of glossa builds from its settings; use the version that made the run.`,
+      `The run ${runId.slice(0, 12)} shares other tensors than this version of glossa builds from its settings; use the version that made the run.`,
     );
     this.name = "LayoutUnsupportedError";
   }
@@ -60,7 +60,7 @@ export async function obtainRunTerms(
   await state.requireRun(runId);
   const manifest = await findManifest(runId, sources, state, signal);
   const { config, layout } = parseManifest(manifest, runId, sha256);
-  if (!sameTensors(layout, bodyTensors(config.model))) throw new LayoutUnsupportedError(runId);
+  if (!sameTensors(layout, sharedTensorsOf(config))) throw new LayoutUnsupportedError(runId);
   await state.bindToRun(runId, new TextDecoder().decode(manifest));
   return { runId, manifest, config, layout: parameterLayout(layout, sha256) };
 }

@@ -1,6 +1,7 @@
 // The state directory of one peer: which file is where, who may use it, and which run it belongs to.
 //   lock                       who uses it            run.json        the run's manifest, as joined
-//   identity.key               libp2p's private key   tokenizer.json  the private vocabulary
+//   identity.key               libp2p's private key   tokenizer.json  this peer's vocabulary
+//   common-tokenizer.json      the run's, if one is common              vocabulary.rows  its own ids as common ones
 //   peers.json                 where others were      control.json    where `glossa stats` can ask
 //   protocol.checkpoint        see protocol-store.ts  trainer.checkpoint  embeddings, moments, data position
 //   payloads/<round>/<id>      updates               tokens/          cached token ids
@@ -59,6 +60,16 @@ export class StateDirectory {
 
   get tokenizerPath(): string {
     return join(this.path, "tokenizer.json");
+  }
+
+  /** The tokenizer.json that the run names, byte for byte. */
+  get commonTokenizerPath(): string {
+    return join(this.path, "common-tokenizer.json");
+  }
+
+  /** See vocabulary-rows.ts. */
+  get vocabularyRowsPath(): string {
+    return join(this.path, "vocabulary.rows");
   }
 
   get trainerCheckpointPath(): string {

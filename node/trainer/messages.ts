@@ -1,8 +1,9 @@
 // What the peer's thread asks of the trainer worker: the one table of methods both sides are typed by.
 import type { Device, OptimizerConfig } from "#model/types.ts";
 import type { RoundPlan, RoundProgress, RoundResult } from "./round-trainer.ts";
+import type { CommonVocabulary, OwnVocabulary } from "./vocabulary.ts";
 
-/** What of the architecture the run decides; the vocabulary is this peer's own. */
+/** What of the architecture the run decides in every variant. */
 export interface BodyConfig {
   readonly blocks: number;
   readonly width: number;
@@ -10,15 +11,15 @@ export interface BodyConfig {
   readonly sequenceLength: number;
 }
 
-/** Text in, tokens on disk out. `tokenizerPath` is taken as it is, otherwise a tokenizer is trained. */
+/** Text in, tokens on disk out. */
 export interface PrepareOptions {
   readonly paths: readonly string[];
   readonly textField: string;
-  readonly tokenizerPath: string | undefined;
-  /** Tokens of a tokenizer to train; `undefined` takes what is there, or the default. */
-  readonly vocabularySize: number | undefined;
+  readonly vocabulary: OwnVocabulary | CommonVocabulary;
   /** The tokenizer of this peer: read if it is there (a vocabulary never changes under its embeddings), else written. */
   readonly tokenizerFile: string;
+  /** The same for its rows of a common vocabulary. */
+  readonly rowsFile: string;
   readonly cacheDirectory: string;
   /** One evaluation batch: batchSize * sequenceLength + 1. */
   readonly minimumValidationTokens: number;
@@ -31,6 +32,8 @@ export type PrepareProgress =
 
 export interface PrepareResult {
   readonly vocabularySize: number;
+  /** Common id of each token, ascending, where the vocabulary is a part of a common one. */
+  readonly rows: Int32Array | undefined;
   readonly trainTokens: number;
   readonly trainBytes: number;
   readonly validationTokens: number;
@@ -38,8 +41,10 @@ export interface PrepareResult {
 
 export interface CreateOptions {
   readonly body: BodyConfig;
-  /** The common body at round 0. */
+  /** The shared parameters at round 0; for the worker, what is held of them. */
   readonly genesis: Float32Array;
+  /** Rows of the shared embedding; `undefined` where the embedding is this peer's own. */
+  readonly sharedVocabularySize: number | undefined;
   readonly optimizer: OptimizerConfig;
   readonly batchSize: number;
   /** Sequences computed at once; the default is the batch. */
@@ -62,16 +67,21 @@ export interface CreateResult {
   readonly resumed: RoundProgress | undefined;
 }
 
+/** `held` is the held part of the shared parameters (see shared-parameters.ts). */
 export type TrainerMethods = {
-  genesis: { args: { body: BodyConfig; seed: string }; progress: never; result: Float32Array };
+  genesis: {
+    args: { body: BodyConfig; sharedVocabularySize: number | undefined; seed: string };
+    progress: never;
+    result: Float32Array;
+  };
   prepare: { args: PrepareOptions; progress: PrepareProgress; result: PrepareResult };
   create: { args: CreateOptions; progress: never; result: CreateResult };
-  warmUp: { args: { body: Float32Array; steps: number }; progress: number; result: null };
+  warmUp: { args: { held: Float32Array; steps: number }; progress: number; result: null };
   trainRound: {
-    args: { round: number; body: Float32Array; carry: boolean };
+    args: { round: number; held: Float32Array; carry: boolean };
     progress: { step: number; bitsPerByte: number };
     result: RoundResult;
   };
-  evaluate: { args: { body: Float32Array }; progress: never; result: number };
+  evaluate: { args: { held: Float32Array }; progress: never; result: number };
   close: { args: null; progress: never; result: null };
 };

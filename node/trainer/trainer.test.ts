@@ -1,14 +1,23 @@
 // The trainer through its real worker thread: text to tokens to training, and what its callers see when it dies.
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { gunzipSync } from "node:zlib";
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { bodyLength } from "#model/architecture.ts";
+import type { Tokenizer } from "#model/tokenizer/tokenizer.ts";
+import { trainTokenizer } from "#model/tokenizer/train-tokenizer.ts";
 import type { CreateOptions, PrepareOptions, PrepareProgress } from "./messages.ts";
 import { Trainer } from "./trainer.ts";
 
-const corpus = fileURLToPath(new URL("../demo/corpora/es-scripture.txt.gz", import.meta.url));
+const corpusOf = (name: string) => fileURLToPath(new URL(`../demo/corpora/${name}.txt.gz`, import.meta.url));
+const corpus = corpusOf("es-scripture");
+/** Enough to train a tokenizer on. */
+const textOf = async (name: string) =>
+  gunzipSync(await readFile(corpusOf(name)))
+    .toString("utf8")
+    .slice(0, 100_000);
 const body = { blocks: 1, width: 16, heads: 2, sequenceLength: 16 };
 const never = new AbortController().signal;
 
@@ -23,20 +32,27 @@ afterEach(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
-const prepareOptions = (vocabularySize: number | undefined): PrepareOptions => ({
-  paths: [corpus],
-  textField: "text",
+const ownVocabulary = (vocabularySize: number | undefined): PrepareOptions["vocabulary"] => ({
+  kind: "own",
   tokenizerPath: undefined,
   vocabularySize,
+});
+
+const prepareOptions = (vocabulary: PrepareOptions["vocabulary"]): PrepareOptions => ({
+  paths: [corpus],
+  textField: "text",
+  vocabulary,
   tokenizerFile: join(directory, "tokenizer.json"),
+  rowsFile: join(directory, "vocabulary.rows"),
   cacheDirectory: join(directory, "tokens"),
   minimumValidationTokens: 100,
 });
 
-async function createOptions(): Promise<CreateOptions> {
+async function createOptions(sharedVocabularySize?: number): Promise<CreateOptions> {
   return {
     body,
-    genesis: await trainer.genesis(body, "1", never),
+    genesis: await trainer.genesis(body, sharedVocabularySize, "1", never),
+    sharedVocabularySize,
     optimizer: {
       learningRate: 0.01,
       beta1: 0.9,
@@ -60,7 +76,11 @@ async function createOptions(): Promise<CreateOptions> {
 
 it("takes text to an update, and another life of it goes on where this one stopped", async () => {
   const stages: PrepareProgress["stage"][] = [];
-  const prepared = await trainer.prepare(prepareOptions(400), ({ stage }) => stages.push(stage), never);
+  const prepared = await trainer.prepare(
+    prepareOptions(ownVocabulary(400)),
+    ({ stage }) => stages.push(stage),
+    never,
+  );
   expect(prepared.vocabularySize).toBe(400);
   expect(prepared.trainTokens).toBeGreaterThan(100_000);
   expect([...new Set(stages)]).toEqual(["tokenizer", "tokenizer-ready", "tokens"]);
@@ -75,7 +95,9 @@ it("takes text to an update, and another life of it goes on where this one stopp
 
   await trainer.close();
   trainer = new Trainer();
-  expect(await trainer.prepare(prepareOptions(undefined), () => undefined, never)).toEqual(prepared);
+  expect(await trainer.prepare(prepareOptions(ownVocabulary(undefined)), () => undefined, never)).toEqual(
+    prepared,
+  );
   const { resumed } = await trainer.create({ ...options, privateSeed: "another" }, never);
   expect(resumed).toMatchObject({ round: 0, step: 3, totalTokens: result.tokens });
   const again = await trainer.trainRound(0, options.genesis, false, () => undefined, never);
@@ -83,14 +105,107 @@ it("takes text to an update, and another life of it goes on where this one stopp
 });
 
 it("never lets the vocabulary change under its embeddings", async () => {
-  await trainer.prepare(prepareOptions(300), () => undefined, never);
-  await expect(trainer.prepare(prepareOptions(301), () => undefined, never)).rejects.toMatchObject({
+  await trainer.prepare(prepareOptions(ownVocabulary(300)), () => undefined, never);
+  await expect(
+    trainer.prepare(prepareOptions(ownVocabulary(301)), () => undefined, never),
+  ).rejects.toMatchObject({
     code: "vocabulary-changed",
   });
 });
 
+describe("with a common tokenizer", () => {
+  let common: Tokenizer;
+  let commonVocabulary: (restricted: boolean) => PrepareOptions["vocabulary"];
+  beforeAll(async () => {
+    common = await trainTokenizer([await textOf("en-novels"), await textOf("es-scripture")], {
+      vocabularySize: 900,
+    });
+  });
+  beforeEach(async () => {
+    const tokenizerPath = join(directory, "common.json");
+    await writeFile(tokenizerPath, common.toJson());
+    commonVocabulary = (restricted) => ({ kind: "common", tokenizerPath, vocabularySize: 900, restricted });
+  });
+
+  it("trains the rows that its text uses, and its update has those alone", async () => {
+    const fractions: number[] = [];
+    const onProgress = (progress: PrepareProgress) =>
+      progress.stage === "tokenizer" && fractions.push(progress.fraction);
+    const { rows, vocabularySize } = await trainer.prepare(
+      prepareOptions(commonVocabulary(true)),
+      onProgress,
+      never,
+    );
+    expect(rows).toHaveLength(vocabularySize);
+    expect(vocabularySize).toBeGreaterThan(500);
+    expect(vocabularySize).toBeLessThan(850);
+    expect(fractions).toEqual(fractions.toSorted((a, b) => a - b));
+    expect(fractions.at(-1)).toBeLessThanOrEqual(1);
+
+    const plan = { localSteps: 40, momentsAcrossRounds: "keep", checkpointIntervalMs: 60_000 } as const;
+    const options = { ...(await createOptions(900)), plan, evaluationTokens: 4096 };
+    const { embeddingParameters } = await trainer.create(options, never);
+    expect(embeddingParameters).toBe(vocabularySize * body.width);
+    const { delta } = await trainer.trainRound(0, options.genesis, false, () => undefined, never);
+    expect(delta).toHaveLength(bodyLength(body) + 900 * body.width);
+    for (let row = 0; row < 900; row++) {
+      const at = bodyLength(body) + row * body.width;
+      const isHeld = rows!.includes(row);
+      expect({ row, moved: delta.subarray(at, at + body.width).some(Boolean) }).toEqual({
+        row,
+        moved: isHeld,
+      });
+    }
+    const before = await trainer.evaluate(options.genesis, never);
+    const after = await trainer.evaluate(
+      options.genesis.map((value, at) => value - delta[at]!),
+      never,
+    );
+    expect(after).toBeLessThan(before - 0.2);
+  });
+
+  it("keeps its vocabulary when there is more text, and encodes what is new", async () => {
+    const first = await trainer.prepare(prepareOptions(commonVocabulary(true)), () => undefined, never);
+    const foreign = join(directory, "foreign.txt");
+    await writeFile(foreign, (await textOf("zh-poetry")).slice(0, 3000));
+    const more = { ...prepareOptions(commonVocabulary(true)), paths: [corpus, foreign] };
+    const second = await trainer.prepare(more, () => undefined, never);
+    expect(second.rows).toEqual(first.rows);
+    expect(second.trainTokens).toBeGreaterThan(first.trainTokens);
+  });
+
+  it("uses all of it where nothing is cut down", async () => {
+    const { rows, vocabularySize } = await trainer.prepare(
+      prepareOptions(commonVocabulary(false)),
+      () => undefined,
+      never,
+    );
+    expect({ rows, vocabularySize }).toEqual({ rows: undefined, vocabularySize: 900 });
+  });
+
+  it("goes on with the rows it had, refuses lost ones, and a size that is not the tokenizer's", async () => {
+    const options = prepareOptions(commonVocabulary(true));
+    const first = await trainer.prepare(options, () => undefined, never);
+    await rm(join(directory, "common.json"));
+    expect(await trainer.prepare(options, () => undefined, never)).toEqual(first);
+    await rm(options.rowsFile);
+    await expect(trainer.prepare(options, () => undefined, never)).rejects.toMatchObject({
+      code: "STATE_CORRUPT",
+    });
+    const wrong = {
+      ...options,
+      vocabulary: { ...options.vocabulary, vocabularySize: 901 },
+      tokenizerFile: join(directory, "other.json"),
+    } as PrepareOptions;
+    await writeFile(join(directory, "common.json"), common.toJson());
+    await expect(trainer.prepare(wrong, () => undefined, never)).rejects.toMatchObject({
+      code: "common-vocabulary-size",
+    });
+  });
+});
+
 it("hands over errors with their codes", async () => {
-  const missing = { ...prepareOptions(300), paths: [join(directory, "nothing.txt")] };
+  const missing = { ...prepareOptions(ownVocabulary(300)), paths: [join(directory, "nothing.txt")] };
   await expect(trainer.prepare(missing, () => undefined, never)).rejects.toMatchObject({
     code: "data-path-missing",
   });
@@ -98,5 +213,7 @@ it("hands over errors with their codes", async () => {
 
 it("rejects calls after it is closed instead of leaving them waiting", async () => {
   await trainer.close();
-  await expect(trainer.genesis(body, "1", never)).rejects.toMatchObject({ code: "trainer-crashed" });
+  await expect(trainer.genesis(body, undefined, "1", never)).rejects.toMatchObject({
+    code: "trainer-crashed",
+  });
 });

@@ -1,6 +1,8 @@
 // The trainer as the peer's thread sees it: a worker that computes, so that networking never waits for a training step.
 // Implements the protocol's TrainerPort; a worker that dies is reported with its cause instead of hanging its callers.
+// Only the held part of the shared parameters crosses over to the worker.
 import { Worker } from "node:worker_threads";
+import { bodyLength } from "#model/architecture.ts";
 import type { RoundTraining, TrainerPort } from "#protocol/ports.ts";
 import { Caller } from "./channel.ts";
 import type {
@@ -12,6 +14,7 @@ import type {
   PrepareResult,
   TrainerMethods,
 } from "./messages.ts";
+import { SharedParameters } from "./shared-parameters.ts";
 
 /** The worker ended before it was asked to. Its last checkpoint is on disk and whole. */
 export class TrainerCrashedError extends Error {
@@ -31,6 +34,8 @@ export class Trainer implements TrainerPort {
   readonly #worker: Worker;
   readonly #caller: Caller<TrainerMethods>;
   #closing = false;
+  #rows: Int32Array | undefined;
+  #parameters: SharedParameters | undefined;
 
   constructor() {
     this.#worker = new Worker(new URL("./worker.ts", import.meta.url), { name: "glossa-trainer" });
@@ -41,50 +46,72 @@ export class Trainer implements TrainerPort {
     });
   }
 
-  /** The common body at round 0, computed from the run's seed alone. */
-  genesis(body: BodyConfig, seed: string, signal: AbortSignal): Promise<Float32Array> {
-    return this.#caller.call("genesis", { body, seed }, { signal });
+  /** The shared parameters at round 0, computed from the run's seed alone. */
+  genesis(
+    body: BodyConfig,
+    sharedVocabularySize: number | undefined,
+    seed: string,
+    signal: AbortSignal,
+  ): Promise<Float32Array> {
+    return this.#caller.call("genesis", { body, sharedVocabularySize, seed }, { signal });
   }
 
   /** Tokenizer and tokens; the first step of a peer's life and a no-op where both are on disk already. */
-  prepare(
+  async prepare(
     options: PrepareOptions,
     onProgress: (progress: PrepareProgress) => void,
     signal: AbortSignal,
   ): Promise<PrepareResult> {
-    return this.#caller.call("prepare", options, { onProgress, signal });
+    const result = await this.#caller.call("prepare", options, { onProgress, signal });
+    this.#rows = result.rows;
+    return result;
   }
 
   /** Compiles the training step and restores or creates parameters. After `prepare`, before any training. */
   create(options: CreateOptions, signal: AbortSignal): Promise<CreateResult> {
-    return this.#caller.call("create", options, { signal });
+    const { body, genesis, sharedVocabularySize } = options;
+    this.#parameters = new SharedParameters(
+      bodyLength(body),
+      sharedVocabularySize === undefined
+        ? undefined
+        : { width: body.width, vocabularySize: sharedVocabularySize, rows: this.#rows },
+    );
+    return this.#caller.call("create", { ...options, genesis: this.#held.gather(genesis) }, { signal });
   }
 
   async warmUp(
-    body: Float32Array,
+    shared: Float32Array,
     steps: number,
     onStep: (step: number) => void,
     signal: AbortSignal,
   ): Promise<void> {
-    await this.#caller.call("warmUp", { body, steps }, { onProgress: onStep, signal });
+    const held = this.#held.gather(shared);
+    await this.#caller.call("warmUp", { held, steps }, { onProgress: onStep, signal });
   }
 
-  trainRound(
+  async trainRound(
     round: number,
-    body: Float32Array,
+    shared: Float32Array,
     carry: boolean,
     onStep: (step: number, bitsPerByte: number) => void,
     signal: AbortSignal,
   ): Promise<RoundTraining> {
-    return this.#caller.call(
+    const held = this.#held.gather(shared);
+    const result = await this.#caller.call(
       "trainRound",
-      { round, body, carry },
+      { round, held, carry },
       { onProgress: ({ step, bitsPerByte }) => onStep(step, bitsPerByte), signal },
     );
+    return { ...result, delta: this.#held.scatter(result.delta) };
   }
 
-  evaluate(body: Float32Array, signal: AbortSignal): Promise<number> {
-    return this.#caller.call("evaluate", { body }, { signal });
+  evaluate(shared: Float32Array, signal: AbortSignal): Promise<number> {
+    return this.#caller.call("evaluate", { held: this.#held.gather(shared) }, { signal });
+  }
+
+  get #held(): SharedParameters {
+    if (this.#parameters === undefined) throw new TypeError("the trainer has not been created");
+    return this.#parameters;
   }
 
   /** Frees the session and ends the worker. Calls still open reject. */

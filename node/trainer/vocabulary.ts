@@ -1,20 +1,41 @@
-// This peer's tokenizer: the one it has, the one it was given, or one trained on its text. Once written it never changes:
-// the embeddings are tied to its ids.
+// This peer's vocabulary: the one it has, or a new one. Its own in variant spec-opt (given, or trained on its text); in the
+// others the run's common one, cut down to its text in spec and trim. Once written it never changes: the embeddings are
+// tied to its ids.
 import { readFile } from "node:fs/promises";
 import { TokenizerUnreadableError } from "#model/tokenizer/errors.ts";
+import { collectTokens, restrict } from "#model/tokenizer/restrict.ts";
 import { Tokenizer } from "#model/tokenizer/tokenizer.ts";
 import { trainTokenizer } from "#model/tokenizer/train-tokenizer.ts";
 import { DEFAULT_VOCABULARY_SIZE } from "../config.ts";
 import { readIfPresent, writeAtomic } from "../storage/atomic-file.ts";
+import { StateCorruptError } from "../storage/errors.ts";
+import { loadVocabularyRows, saveVocabularyRows } from "../storage/vocabulary-rows.ts";
 
-export interface VocabularyOptions {
-  /** Where this peer keeps its tokenizer. */
-  readonly tokenizerFile: string;
+export interface OwnVocabulary {
+  readonly kind: "own";
   /** A tokenizer.json to take; it must be the one already kept, if one is. */
   readonly tokenizerPath: string | undefined;
   /** Of a tokenizer to train; `undefined` takes what is kept, or the default. */
   readonly vocabularySize: number | undefined;
-  readonly documents: () => AsyncIterable<string>;
+}
+
+export interface CommonVocabulary {
+  readonly kind: "common";
+  /** The run's tokenizer.json, checked to be that. */
+  readonly tokenizerPath: string;
+  /** Tokens that the run says are in it. */
+  readonly vocabularySize: number;
+  /** Take of it what the text uses. */
+  readonly restricted: boolean;
+}
+
+export interface VocabularyOptions {
+  readonly vocabulary: OwnVocabulary | CommonVocabulary;
+  /** Where this peer keeps its tokenizer, and which rows of the common one it is. */
+  readonly tokenizerFile: string;
+  readonly rowsFile: string;
+  /** All of the text, from its beginning. */
+  readonly documents: (onProgress?: (bytesRead: number, bytesTotal: number) => void) => AsyncIterable<string>;
   readonly onProgress: (fraction: number) => void;
   readonly signal: AbortSignal;
 }
@@ -31,19 +52,43 @@ export class VocabularyChangedError extends Error {
   }
 }
 
-export interface ObtainedTokenizer {
+/** The run's manifest says of its tokenizer what is not so. */
+export class CommonVocabularySizeError extends Error {
+  readonly code = "common-vocabulary-size";
+
+  constructor(said: number, found: number) {
+    super(
+      `The run says that its tokenizer has ${said} tokens, and it has ${found}: ask whoever made the run to make it anew with glossa init.`,
+    );
+    this.name = "CommonVocabularySizeError";
+  }
+}
+
+export interface ObtainedVocabulary {
   readonly tokenizer: Tokenizer;
+  /** Common id of each id, where the vocabulary is a part of a common one. */
+  readonly rows: Int32Array | undefined;
   /** Just now, on this peer's text. */
   readonly trained: boolean;
 }
 
-/** @throws TokenizerError, VocabularyChangedError, CorpusTooSmallForVocabularyError and what reading the text throws */
-export async function obtainTokenizer(options: VocabularyOptions): Promise<ObtainedTokenizer> {
-  const { tokenizerFile, tokenizerPath, vocabularySize } = options;
+/**
+ * @throws TokenizerError, VocabularyChangedError, CommonVocabularySizeError, CorpusTooSmallForVocabularyError,
+ * StateCorruptError and what reading the text throws
+ */
+export async function obtainVocabulary(options: VocabularyOptions): Promise<ObtainedVocabulary> {
+  const { vocabulary } = options;
+  return vocabulary.kind === "own" ? obtainOwn(options, vocabulary) : obtainCommon(options, vocabulary);
+}
+
+async function obtainOwn(
+  options: VocabularyOptions,
+  { tokenizerPath, vocabularySize }: OwnVocabulary,
+): Promise<ObtainedVocabulary> {
+  const { tokenizerFile } = options;
   const given = tokenizerPath === undefined ? undefined : await readTokenizer(tokenizerPath);
-  const keptJson = await readIfPresent(tokenizerFile);
-  if (keptJson !== undefined) {
-    const kept = Tokenizer.fromJson(Buffer.from(keptJson).toString("utf8"));
+  const kept = await readKept(tokenizerFile);
+  if (kept !== undefined) {
     if (given !== undefined && given.fingerprint !== kept.fingerprint) {
       throw new VocabularyChangedError(tokenizerFile, "another tokenizer", tokenizerPath!);
     }
@@ -54,21 +99,62 @@ export async function obtainTokenizer(options: VocabularyOptions): Promise<Obtai
         `one of ${vocabularySize}`,
       );
     }
-    return { tokenizer: kept, trained: false };
+    return { tokenizer: kept, rows: undefined, trained: false };
   }
-  const tokenizer = given ?? (await train(options));
-  await writeAtomic(tokenizerFile, tokenizer.toJson(), { mode: 0o600 });
-  return { tokenizer, trained: given === undefined };
+  const tokenizer = given ?? (await train(options, vocabularySize));
+  await keep(tokenizerFile, tokenizer);
+  return { tokenizer, rows: undefined, trained: given === undefined };
 }
 
-function train({ documents, vocabularySize, onProgress, signal }: VocabularyOptions): Promise<Tokenizer> {
+async function obtainCommon(
+  options: VocabularyOptions,
+  { tokenizerPath, vocabularySize, restricted }: CommonVocabulary,
+): Promise<ObtainedVocabulary> {
+  const { tokenizerFile, rowsFile } = options;
+  const kept = await readKept(tokenizerFile);
+  if (kept !== undefined) {
+    const rows = await loadVocabularyRows(rowsFile, kept.fingerprint);
+    if (restricted && rows?.length !== kept.vocabularySize) {
+      throw new StateCorruptError(rowsFile, "it is missing or not of the tokenizer beside it");
+    }
+    return { tokenizer: kept, rows, trained: false };
+  }
+  const common = await readTokenizer(tokenizerPath);
+  if (common.vocabularySize !== vocabularySize) {
+    throw new CommonVocabularySizeError(vocabularySize, common.vocabularySize);
+  }
+  if (!restricted) {
+    await keep(tokenizerFile, common);
+    return { tokenizer: common, rows: undefined, trained: false };
+  }
+  const documents = options.documents((read, total) => options.onProgress(read / total));
+  const { tokenizer, rows } = restrict(common, await collectTokens(documents, common));
+  // The tokenizer comes last: without it, both are made again.
+  await saveVocabularyRows(rowsFile, tokenizer.fingerprint, rows);
+  await keep(tokenizerFile, tokenizer);
+  return { tokenizer, rows, trained: false };
+}
+
+function train(
+  { documents, onProgress, signal }: VocabularyOptions,
+  vocabularySize = DEFAULT_VOCABULARY_SIZE,
+): Promise<Tokenizer> {
   return trainTokenizer(documents(), {
-    vocabularySize: vocabularySize ?? DEFAULT_VOCABULARY_SIZE,
+    vocabularySize,
     signal,
     // Counting words and making merges take about as long as each other.
     onProgress: ({ phase, done, total }) =>
       onProgress((phase === "merging" ? 0.5 : 0) + (0.5 * done) / total),
   });
+}
+
+async function readKept(tokenizerFile: string): Promise<Tokenizer | undefined> {
+  const json = await readIfPresent(tokenizerFile);
+  return json && Tokenizer.fromJson(Buffer.from(json).toString("utf8"));
+}
+
+async function keep(tokenizerFile: string, tokenizer: Tokenizer): Promise<void> {
+  await writeAtomic(tokenizerFile, tokenizer.toJson(), { mode: 0o600 });
 }
 
 async function readTokenizer(path: string): Promise<Tokenizer> {

@@ -1,10 +1,11 @@
 // Entry of the trainer worker: puts tokenizer, data, model and rounds together behind the methods of messages.ts.
 // The only thread that computes; it never sees the network.
 import { parentPort } from "node:worker_threads";
+import { bodyLength } from "#model/architecture.ts";
 import { type BatchPosition, BatchStream, validationBatches } from "#model/data/batches.ts";
 import { readDocuments } from "#model/data/read-documents.ts";
 import { prepareTokens, type TokenDataset } from "#model/data/token-cache.ts";
-import { genesisBody, initialEmbedding } from "#model/genesis.ts";
+import { genesisShared, initialEmbedding } from "#model/genesis.ts";
 import { RandomStream } from "#model/random.ts";
 import type { Tokenizer } from "#model/tokenizer/tokenizer.ts";
 import { serve } from "./channel.ts";
@@ -19,7 +20,7 @@ import type {
 } from "./messages.ts";
 import { RoundTrainer } from "./round-trainer.ts";
 import { SharedParameters } from "./shared-parameters.ts";
-import { obtainTokenizer } from "./vocabulary.ts";
+import { obtainVocabulary } from "./vocabulary.ts";
 
 interface Prepared {
   readonly tokenizer: Tokenizer;
@@ -40,9 +41,9 @@ async function prepare(
   signal: AbortSignal,
 ): Promise<TrainerMethods["prepare"]["result"]> {
   const { paths, textField, cacheDirectory } = options;
-  const { tokenizer, trained } = await obtainTokenizer({
+  const { tokenizer, rows, trained } = await obtainVocabulary({
     ...options,
-    documents: () => readDocuments(paths, { textField, signal }),
+    documents: (onProgress) => readDocuments(paths, { textField, signal, onProgress }),
     onProgress: (fraction) => report({ stage: "tokenizer", fraction }),
     signal,
   });
@@ -61,6 +62,7 @@ async function prepare(
   const { train, validation } = tokens;
   return {
     vocabularySize: tokenizer.vocabularySize,
+    rows,
     trainTokens: train.tokens,
     trainBytes: train.bytes,
     validationTokens: validation.tokens,
@@ -71,7 +73,15 @@ async function create(options: CreateOptions): Promise<CreateResult> {
   if (prepared === undefined) throw new Error("the trainer is created before its data is prepared");
   const { tokenizer, tokens } = prepared;
   const { body, batchSize, optimizer, genesis, privateSeed, checkpointFile, plan } = options;
-  const config = { ...body, vocabularySize: tokenizer.vocabularySize };
+  const { vocabularySize } = tokenizer;
+  const config = { ...body, vocabularySize };
+  const bodyParameters = bodyLength(body);
+  const sharesEmbedding = options.sharedVocabularySize !== undefined;
+  const parameters = new SharedParameters(
+    bodyParameters,
+    // Of the shared rows only the held ones come to this thread, in the order of this peer's own ids.
+    sharesEmbedding ? { width: body.width, vocabularySize, rows: undefined } : undefined,
+  );
   const shape = { batchSize, sequenceLength: body.sequenceLength };
   const checkpoint = await loadTrainerCheckpoint(checkpointFile);
 
@@ -79,7 +89,9 @@ async function create(options: CreateOptions): Promise<CreateResult> {
     checkpoint === undefined
       ? new BatchStream(tokens.train, { ...shape, seed: RandomStream.fromSeed(privateSeed).nextUint32() })
       : BatchStream.restore(tokens.train, shape, checkpoint.batchPosition as BatchPosition);
-  const embedding = initialEmbedding(config, privateSeed);
+  const embedding = sharesEmbedding
+    ? genesis.subarray(bodyParameters)
+    : initialEmbedding(config, privateSeed);
   const { model, device } = await createOnDevice(options.device, {
     config,
     optimizer,
@@ -87,14 +99,14 @@ async function create(options: CreateOptions): Promise<CreateResult> {
     microBatchSize: options.microBatchSize,
     recompute: options.recompute,
     threads: options.threads,
-    body: genesis,
+    body: genesis.subarray(0, bodyParameters),
     embedding,
   });
   const rounds = await RoundTrainer.create(
     plan,
     {
       model,
-      parameters: new SharedParameters(genesis.length),
+      parameters,
       batches,
       byteLengths: tokenizer.byteLengths,
       heldOut: () =>
@@ -113,7 +125,7 @@ async function create(options: CreateOptions): Promise<CreateResult> {
   };
   return {
     device,
-    bodyParameters: genesis.length,
+    bodyParameters,
     embeddingParameters: embedding.length,
     resumed: checkpoint?.progress,
   };
@@ -125,16 +137,16 @@ function rounds(): RoundTrainer {
 }
 
 serve<TrainerMethods>(parentPort!, {
-  genesis: async ({ body, seed }) => genesisBody(body, seed),
+  genesis: async ({ body, sharedVocabularySize, seed }) => genesisShared(body, sharedVocabularySize, seed),
   prepare,
   create: (options) => create(options),
-  warmUp: async ({ body, steps }, report, signal) => {
-    await rounds().warmUp(body, steps, report, signal);
+  warmUp: async ({ held, steps }, report, signal) => {
+    await rounds().warmUp(held, steps, report, signal);
     return null;
   },
-  trainRound: ({ round, body, carry }, report, signal) =>
-    rounds().trainRound(round, body, carry, (step, bitsPerByte) => report({ step, bitsPerByte }), signal),
-  evaluate: ({ body }, _, signal) => rounds().evaluate(body, signal),
+  trainRound: ({ round, held, carry }, report, signal) =>
+    rounds().trainRound(round, held, carry, (step, bitsPerByte) => report({ step, bitsPerByte }), signal),
+  evaluate: ({ held }, _, signal) => rounds().evaluate(held, signal),
   close: async () => {
     await training?.dispose();
     training = undefined;

@@ -96,7 +96,10 @@ export function exampleInputs(facts: Partial<StatusInputs> = {}): StatusInputs {
     },
     training: {
       device: "cpu",
+      variant: "spec-opt",
       vocabularySize: 1024,
+      commonVocabularySize: undefined,
+      heldRows: undefined,
       embeddingParameters: 131_072,
       bodyParameters: 800_000,
       steps: 400,
