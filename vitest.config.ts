@@ -7,7 +7,7 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: ["{model,protocol,node,bootstrap,bench}/**/*.test.ts"],
+          include: ["{model,protocol,node,bootstrap,bench,reproduction}/**/*.test.ts"],
           testTimeout: 60_000,
           hookTimeout: 60_000,
           sequence: { groupOrder: 0 },

@@ -24,6 +24,8 @@ export interface BaselineOptions {
   readonly batchSize: number;
   /** Steps between two evaluations, and between two resets of act's embedding. */
   readonly localSteps: number;
+  /** Train the embedding alone, and keep the body that is given. Default false. */
+  readonly freezeBody?: boolean | undefined;
   /** See MixedBatches; without effect on one source. */
   readonly temperature: number;
   /** Of the initial weights, unless those are given, and of the order of the text. */
@@ -63,6 +65,8 @@ export interface BaselineModules {
   readonly save: (checkpoint: BaselineCheckpoint) => Promise<void>;
   /** Looks at the model before the first step, every `localSteps` steps and at the end. Must leave it as it is. */
   readonly evaluate: (model: TrainingModel, signal: AbortSignal) => Promise<Evaluated>;
+  /** Looks at the trained model, once. */
+  readonly onEnd?: (model: TrainingModel, signal: AbortSignal) => Promise<void>;
   readonly onStep?: (done: number, steps: number, loss: number) => void;
   readonly onEvaluation?: (step: number, values: Evaluated) => void;
   readonly nowMs: () => number;
@@ -122,8 +126,8 @@ export async function trainBaseline(
       checkpoint?.progress ?? NOTHING_DONE,
     );
     const progress = await training.run(signal);
-    const { body, embedding } = await model.readState();
-    return { body, embedding, progress, device };
+    await modules.onEnd?.(model, signal);
+    return { body: await model.readBody(), embedding: await model.readEmbedding(), progress, device };
   } finally {
     batches?.close();
     await model.dispose();
@@ -182,7 +186,9 @@ class BaselineTraining {
 
   async #step(batch: Batch, signal: AbortSignal): Promise<void> {
     const { step, tokens, evaluations } = this.#progress;
-    const { loss } = await this.#model.trainStep(batch, step, signal);
+    const { loss } = this.#options.freezeBody
+      ? await this.#model.trainEmbeddingStep(batch, step, signal)
+      : await this.#model.trainStep(batch, step, signal);
     this.#position = this.#batches.position;
     this.#progress = { step: step + 1, tokens: tokens + batch.targets.length, evaluations };
     this.#modules.onStep?.(step + 1, this.#options.optimizer.totalSteps, loss);
