@@ -46,6 +46,8 @@ export interface DiscoveryModules {
   readonly clock: ClockPort;
   readonly logger: Logger;
   readonly cache: PeerCache | undefined;
+  /** Addresses that proved to be a certain peer: bootstrap addresses may come without an id. */
+  readonly provenIds: Map<string, PeerId>;
   readonly memberCount: () => number;
   readonly isBanned: (peer: PeerId) => boolean;
   /** Gives the run's files to a rendezvous that may have lost them. */
@@ -57,9 +59,8 @@ export class Discovery {
   readonly #modules: DiscoveryModules;
   readonly #backoff: Backoff;
   readonly #stopped = new AbortController();
-  /** Addresses that proved to be peer `value`: bootstrap addresses may come without an id. */
-  readonly #provenIds = new Map<string, PeerId>();
-  readonly #askedMs = new Map<PeerId, number>();
+  /** When each neighbour was asked last, and whether it then knew the run: those that do not are asked seldom. */
+  readonly #asked = new Map<PeerId, { readonly atMs: number; knew: boolean }>();
   readonly #bootstrapPeers = new Set<PeerId>();
   /** Bootstrap peers that were offered the run's files since they were connected. */
   readonly #offered = new Set<PeerId>();
@@ -151,16 +152,19 @@ export class Discovery {
     const connected = this.#connected();
     const due = this.#options.bootstrap.filter((target) => {
       const key = joinAddress(target);
-      const peer = target.peer ?? this.#provenIds.get(key);
-      if (peer !== undefined && (peer === this.#options.self || connected.has(peer))) return false;
-      return this.#backoff.isDue(key);
+      const peer = target.peer ?? this.#modules.provenIds.get(key);
+      if (peer === this.#options.self) return false;
+      if (peer === undefined || !connected.has(peer)) return this.#backoff.isDue(key);
+      // Connected already, for another run or because it dialled us.
+      this.#bootstrapPeers.add(peer);
+      return false;
     });
     await Promise.all(
       due.map(async (target) => {
         const key = joinAddress(target);
         const peer = await this.#connect(target, key);
         if (peer === undefined) return;
-        this.#provenIds.set(key, peer);
+        this.#modules.provenIds.set(key, peer);
         this.#bootstrapPeers.add(peer);
         await this.#ask(peer);
       }),
@@ -170,12 +174,15 @@ export class Discovery {
   /** Asks neighbours for peers; asking also tells them, and the rendezvous, that we are still here. */
   async #askConnected(): Promise<void> {
     const nowMs = this.#modules.clock.nowMs();
-    const againMs = this.#isContent() ? ASK_AGAIN_CONTENT_MS : ASK_AGAIN_SEARCHING_MS;
+    const searching = !this.#isContent();
     const connected = this.#connected();
-    for (const peer of this.#askedMs.keys()) if (!connected.has(peer)) this.#askedMs.delete(peer);
+    for (const peer of this.#asked.keys()) if (!connected.has(peer)) this.#asked.delete(peer);
     for (const peer of this.#offered) if (!connected.has(peer)) this.#offered.delete(peer);
     const due = [...connected]
-      .filter((peer) => nowMs - (this.#askedMs.get(peer) ?? Number.NEGATIVE_INFINITY) >= againMs)
+      .filter((peer) => {
+        const { atMs, knew } = this.#asked.get(peer) ?? { atMs: Number.NEGATIVE_INFINITY, knew: false };
+        return nowMs - atMs >= (searching && knew ? ASK_AGAIN_SEARCHING_MS : ASK_AGAIN_CONTENT_MS);
+      })
       .slice(0, MAX_DIALS_AT_ONCE);
     await Promise.all(due.map((peer) => this.#ask(peer)));
   }
@@ -206,12 +213,14 @@ export class Discovery {
   async #ask(peer: PeerId): Promise<void> {
     const { streams, directory, logger, clock } = this.#modules;
     const { runId, self } = this.#options;
-    this.#askedMs.set(peer, clock.nowMs());
+    const asked = { atMs: clock.nowMs(), knew: true };
+    this.#asked.set(peer, asked);
     try {
       const request = { runId, register: true, addresses: this.ownAddresses() };
       const answer = await streams.ask(peer, "peer-exchange", request, this.#stopped.signal);
       if (answer.known) directory.confirm(peer);
       for (const record of answer.peers) if (record.peer !== self) directory.mention(record);
+      asked.knew = answer.known;
       if (answer.known) this.#offerAssets(peer);
       else await this.#introduceRun(peer);
     } catch (error) {
@@ -231,7 +240,7 @@ export class Discovery {
         request,
         this.#stopped.signal,
       );
-      if (stored) this.#askedMs.delete(peer); // asked again at the next look, now for a run it knows
+      if (stored) this.#asked.delete(peer); // asked again at the next look, now for a run it knows
     } catch (error) {
       if (error instanceof NetworkError && error.code === "not-served") return; // a peer of another run
       this.#modules.logger.debug({ peer, reason: reasonOf(error) }, "the run manifest was not taken");

@@ -1,4 +1,4 @@
-// The run's one gossip topic: publishes our announcements, judges those of others before they are forwarded, and
+// Gossip of the runs on a host, one topic each: publishes our announcements, judges those of others before they are forwarded, and
 // delivers what is accepted. Owns gossipsub's settings; decides nothing about rounds.
 import type { GossipSub, GossipsubOpts, Message, PublishResult } from "@chainsafe/libp2p-gossipsub";
 import { gossipsub, StrictNoSign, TopicValidatorResult } from "@chainsafe/libp2p-gossipsub";
@@ -23,12 +23,19 @@ const SOURCE_RATE: Rate = { burst: 2000, perSecond: 400 };
 const FLOOD_UP_TO_PEERS = 8;
 /** An RPC with many ids, far above any of ours. Never lower: a larger message silently ends a gossip stream for good. */
 const MAX_RPC_BYTES = 1024 * 1024;
+/** Of a neighbour's subscriptions, ours or not: some sixty runs. Before we join a run we do not know its topic. */
+const MAX_TOPIC_BYTES_PER_PEER = 64 * 1024;
 /** Authors whose newest presence is remembered. */
 const MAX_AUTHORS = 4096;
 
 /** gossipsub takes per-publish options that its interface does not list. */
 interface FloodablePublish {
   publish(topic: string, data: Uint8Array, options: { floodPublish: boolean }): Promise<PublishResult>;
+}
+
+/** gossipsub reads a topic's score parameters each time it needs them; its interface hides where they are. */
+interface ScoredTopics {
+  readonly opts: { readonly scoreParams: { readonly topics: Record<string, typeof TOPIC_SCORE> } };
 }
 
 export interface GossipOptions {
@@ -49,20 +56,28 @@ export interface GossipModules {
 }
 
 /**
- * gossipsub for one run. Envelopes carry their own signatures, so libp2p's are off and a message's id is the hash of
- * its content. Scores come from our own book: quiet topics and many peers behind one address are normal here, so
+ * gossipsub for the runs of a host. Envelopes carry their own signatures, so libp2p's are off and a message's id is the hash
+ * of its content. Scores come from our own book: quiet topics and many peers behind one address are normal here, so
  * gossipsub's rules against both are off.
  */
 export function gossipService(
-  runId: RunId,
   book: OffenceBook,
+  isOurTopic: (topic: string) => boolean,
   heartbeatIntervalMs: number,
 ): ReturnType<typeof gossipsub> {
-  const topic = topicOfRun(runId);
   const init: Partial<GossipsubOpts> = {
     globalSignaturePolicy: StrictNoSign,
     msgIdFn: (message) => sha256(message.data),
-    allowedTopics: [topic],
+    maxTopicBytesPerPeer: MAX_TOPIC_BYTES_PER_PEER,
+    // Not `allowedTopics`, which is fixed at the start and forgets who subscribes to a run that we join later. Messages on
+    // other topics end here, before anything is kept of them.
+    dataTransform: {
+      inboundTransform(topic, data) {
+        if (!isOurTopic(topic)) throw new RangeError("a message of a run that is not ours");
+        return data;
+      },
+      outboundTransform: (_, data) => data,
+    },
     allowPublishToZeroTopicPeers: true,
     ignoreDuplicatePublishError: true,
     fallbackToFloodsub: false,
@@ -77,21 +92,7 @@ export function gossipService(
       behaviourPenaltyWeight: -1,
       behaviourPenaltyThreshold: 6,
       behaviourPenaltyDecay: 0.9,
-      topics: {
-        [topic]: createTopicScoreParams({
-          topicWeight: 1,
-          timeInMeshWeight: 0.01,
-          timeInMeshQuantum: 1000,
-          timeInMeshCap: 300,
-          firstMessageDeliveriesWeight: 0.1,
-          firstMessageDeliveriesDecay: 0.9,
-          firstMessageDeliveriesCap: 50,
-          meshMessageDeliveriesWeight: 0,
-          meshFailurePenaltyWeight: 0,
-          invalidMessageDeliveriesWeight: -1,
-          invalidMessageDeliveriesDecay: 0.9,
-        }),
-      },
+      topics: {},
     },
     // A peer on its way to a ban is first no longer gossiped to. It is heard to the end: unread, it would never be banned.
     scoreThresholds: {
@@ -104,6 +105,20 @@ export function gossipService(
   };
   return gossipsub(init);
 }
+
+const TOPIC_SCORE = createTopicScoreParams({
+  topicWeight: 1,
+  timeInMeshWeight: 0.01,
+  timeInMeshQuantum: 1000,
+  timeInMeshCap: 300,
+  firstMessageDeliveriesWeight: 0.1,
+  firstMessageDeliveriesDecay: 0.9,
+  firstMessageDeliveriesCap: 50,
+  meshMessageDeliveriesWeight: 0,
+  meshFailurePenaltyWeight: 0,
+  invalidMessageDeliveriesWeight: -1,
+  invalidMessageDeliveriesDecay: 0.9,
+});
 
 type Verdict = { readonly result: TopicValidatorResult; readonly opened?: Opened };
 const IGNORED: Verdict = { result: TopicValidatorResult.Ignore };
@@ -125,6 +140,7 @@ export class Gossip {
 
   /** Joins the topic. Validation and delivery are one step, so that each message is parsed once. */
   start(): void {
+    (this.#pubsub as unknown as ScoredTopics).opts.scoreParams.topics[this.#topic] = TOPIC_SCORE;
     this.#pubsub.topicValidators.set(this.#topic, async (source, message) => {
       const from = source.toString();
       const verdict = await this.#judge(from, message);

@@ -44,7 +44,7 @@ beforeEach(async () => {
   villain = await createHost(
     { identity, listen: [], maxConnections: 8 },
     { isBanned: () => false },
-    { pubsub: gossipService(RUN_ID, new OffenceBook(systemClock), 100) },
+    { pubsub: gossipService(new OffenceBook(systemClock), () => true, 100) },
   );
   await villain.start();
   villain.services.pubsub.subscribe(topicOfRun(RUN_ID));

@@ -13,11 +13,10 @@ const VERIFY_BATCH = 64;
 
 export function serveInventories(
   streams: Streams,
-  runId: RunId,
-  inventory: ServedContent["inventory"],
+  contentOf: (runId: RunId) => ServedContent | undefined,
 ): Promise<void> {
-  return streams.answer("inventory", async (request) => ({
-    updates: request.runId === runId ? inventory(request.fromRound).slice(0, MAX_INVENTORY_UPDATES) : [],
+  return streams.answer("inventory", async ({ runId, fromRound }) => ({
+    updates: contentOf(runId)?.inventory(fromRound).slice(0, MAX_INVENTORY_UPDATES) ?? [],
   }));
 }
 

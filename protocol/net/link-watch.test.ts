@@ -29,7 +29,7 @@ beforeEach(async () => {
   [ours, quiet, talking] = hosts as [Host, Host, Host];
   for (const host of [quiet, talking]) await ours.dial(multiaddr(host.getMultiaddrs()[0]!.toString()));
   clock = new ManualClock();
-  watch = new LinkWatch(ours, { clock, logger: silentLogger, members: connected });
+  watch = new LinkWatch(ours, { clock, logger: silentLogger });
   watch.start();
   for (const host of [quiet, talking]) watch.joined(idOf(host));
 });

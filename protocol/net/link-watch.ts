@@ -1,4 +1,4 @@
-// Watches the connections to the run's members: how far away each is, and whether its gossip still reaches us.
+// Watches the connections to the members of a host's runs: how far away each is, and whether its gossip still reaches us.
 // A gossip stream can die while its connection lives on, and then nothing says so; the only cure is to reconnect.
 import { peerIdFromString } from "@libp2p/peer-id";
 import type { PeerId } from "../core/types.ts";
@@ -15,7 +15,6 @@ const PING_TIMEOUT_MS = 10_000;
 export interface LinkWatchModules {
   readonly clock: ClockPort;
   readonly logger: Logger;
-  readonly members: () => readonly PeerId[];
 }
 
 export interface LinkDescription {
@@ -28,7 +27,8 @@ export interface LinkDescription {
 export class LinkWatch {
   readonly #host: Host;
   readonly #modules: LinkWatchModules;
-  readonly #heardMs = new Map<PeerId, number>();
+  /** By member: when gossip was last heard of it, and in how many runs it is one. */
+  readonly #members = new Map<PeerId, { heardMs: number; runs: number }>();
   readonly #firstPingMs = new Map<PeerId, number>();
   readonly #stopped = new AbortController();
   #cancelTimer: (() => void) | undefined;
@@ -51,24 +51,32 @@ export class LinkWatch {
   }
 
   joined(peer: PeerId): void {
-    this.#heardMs.set(peer, this.#modules.clock.nowMs());
+    const member = this.#members.get(peer);
+    if (member !== undefined) {
+      member.runs++;
+      return;
+    }
+    this.#members.set(peer, { heardMs: this.#modules.clock.nowMs(), runs: 1 });
     this.#ping(peer).catch((error: unknown) => {
       this.#modules.logger.debug({ peer, reason: reasonOf(error) }, "ping failed");
     });
   }
 
   left(peer: PeerId): void {
-    this.#heardMs.delete(peer);
+    const member = this.#members.get(peer);
+    if (member === undefined || --member.runs > 0) return;
+    this.#members.delete(peer);
     this.#firstPingMs.delete(peer);
   }
 
   /** Valid gossip came from `peer`, as its author or as the neighbour that handed it on. */
   heard(peer: PeerId): void {
-    if (this.#heardMs.has(peer)) this.#heardMs.set(peer, this.#modules.clock.nowMs());
+    const member = this.#members.get(peer);
+    if (member !== undefined) member.heardMs = this.#modules.clock.nowMs();
   }
 
   describe(): readonly LinkDescription[] {
-    return this.#modules.members().flatMap((peer) => {
+    return [...this.#members.keys()].flatMap((peer) => {
       const [connection] = this.#host.getConnections(peerIdFromString(peer));
       if (connection === undefined) return [];
       const { direction, remoteAddr, rtt } = connection;
@@ -85,9 +93,8 @@ export class LinkWatch {
 
   #hangUpSilent(): void {
     const limitMs = this.#modules.clock.nowMs() - GOSSIP_SILENCE_MS;
-    for (const peer of this.#modules.members()) {
-      const heardMs = this.#heardMs.get(peer);
-      if (heardMs === undefined || heardMs >= limitMs) continue;
+    for (const [peer, { heardMs }] of this.#members) {
+      if (heardMs >= limitMs) continue;
       this.#modules.logger.info({ peer }, "no gossip from a connected peer, reconnecting");
       this.#host.hangUp(peerIdFromString(peer)).catch(() => {});
     }

@@ -9,12 +9,10 @@ import type { StreamModules, Streams } from "./streams.ts";
 
 export function servePayloads(
   streams: Streams,
-  runId: RunId,
-  payload: ServedContent["payload"],
+  contentOf: (runId: RunId) => ServedContent | undefined,
 ): Promise<void> {
-  return serveBulk(streams, "payload", async (opening) => {
-    if (opening.runId !== runId) return undefined;
-    const bytes = await payload(opening.contentId);
+  return serveBulk(streams, "payload", async ({ runId, contentId }) => {
+    const bytes = await contentOf(runId)?.payload(contentId);
     return (
       bytes && {
         lengthBytes: bytes.byteLength,

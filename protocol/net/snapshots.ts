@@ -23,18 +23,17 @@ export interface Snapshot {
 
 export async function serveSnapshots(
   streams: Streams,
-  { runId, bodyValues }: { runId: RunId; bodyValues: number },
-  content: () => ServedContent,
+  find: (runId: RunId) => { readonly bodyValues: number; readonly content: ServedContent } | undefined,
 ): Promise<void> {
-  await streams.answer("snapshot", async (request) => ({
-    snapshot: request.runId === runId ? content().snapshot() : undefined,
-  }));
-  await serveBulk(streams, "tiles", async ({ runId: asked, root }) => {
-    if (asked !== runId || content().tile(root, 0) === undefined) return undefined;
+  await streams.answer("snapshot", async ({ runId }) => ({ snapshot: find(runId)?.content.snapshot() }));
+  await serveBulk(streams, "tiles", async ({ runId, root }) => {
+    const run = find(runId);
+    if (run?.content.tile(root, 0) === undefined) return undefined;
     return {
-      lengthBytes: 4 * bodyValues,
+      lengthBytes: 4 * run.bodyValues,
       chunkBytes: TILE_BYTES,
-      chunk: (index) => content().tile(root, index),
+      // Asked again for each tile: the body may be replaced meanwhile.
+      chunk: (index) => run.content.tile(root, index),
     };
   });
 }
