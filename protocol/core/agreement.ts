@@ -21,6 +21,8 @@ export const votingMembers = (members: Members, nowMs: number): Member[] =>
   [...members.values()].filter((member) => isVoting(member, nowMs));
 
 export function closedBodyVerdict(state: RoundState, nowMs: number): Verdict {
+  const unanimous = unanimousRound(state, nowMs);
+  if (unanimous !== undefined) return { outcome: "agreed", closedRound: unanimous };
   const voters = votingMembers(state.members, nowMs);
   const newestFirst = [...state.closedRoots].sort(([a], [b]) => b - a);
   for (const [closedRound, own] of newestFirst) {
@@ -40,6 +42,22 @@ export function closedBodyVerdict(state: RoundState, nowMs: number): Verdict {
     return { outcome: "outvoted", closedRound, root: winner, donors };
   }
   return { outcome: "undecided" };
+}
+
+/** The newest closed round on which anyone votes, if all who do name this peer's root: the usual case, in one pass. */
+function unanimousRound({ members, closedRoots }: RoundState, nowMs: number): number | undefined {
+  for (const round of [...closedRoots.keys()].sort((a, b) => b - a)) {
+    const own = closedRoots.get(round);
+    let votes = 0;
+    for (const member of members.values()) {
+      const root = member.closedRoots.get(round);
+      if (root === undefined || !isVoting(member, nowMs)) continue;
+      if (root !== own) return undefined;
+      votes++;
+    }
+    if (votes > 0) return round;
+  }
+  return undefined;
 }
 
 /** Where the others stand: within reach of their updates (`near`), or so far that only a snapshot helps. */
@@ -69,10 +87,20 @@ export function distances(state: RoundState, nowMs: number): Distances {
  * fast or lying peer cannot pull a majority away.
  */
 export function campToJoin(state: RoundState, nowMs: number): readonly Member[] | undefined {
+  if (allAreNear(state, nowMs)) return undefined;
   const { near, ahead, lagging } = distances(state, nowMs);
   if (ahead.length > 0 && ahead.length >= 1 + near.length + lagging.length) return ahead;
   if (lagging.length > 1 + near.length + ahead.length) return lagging;
   return undefined;
+}
+
+/** The usual case of `campToJoin`, asked at every event. */
+function allAreNear({ members, round, rules }: RoundState, nowMs: number): boolean {
+  const reach = reachOf(rules);
+  for (const member of members.values()) {
+    if (Math.abs(member.presence.round - round) > reach && isVoting(member, nowMs)) return false;
+  }
+  return true;
 }
 
 /** Donors of a camp, best first: those with its most common closed body, the newest body first, then by peer id. */

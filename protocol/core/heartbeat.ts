@@ -43,12 +43,15 @@ export function onReconciled(turn: Turn, { peer }: EventOf<"reconciled">) {
 /** Marks peers as gone that have been silent too long. */
 export function noticeSilence(turn: Turn) {
   const { members } = turn.state;
-  const silent = [...members.values()].filter((member) => !member.left && !isActive(member, turn.nowMs));
-  if (silent.length === 0) return;
-  const next = new Map(members);
+  let silent: Member[] | undefined;
+  for (const member of members.values()) {
+    if (!member.left && !isActive(member, turn.nowMs)) silent = [...(silent ?? []), member];
+  }
+  if (silent === undefined) return;
+  let next = members;
   for (const member of silent) {
     const { author: peer, name } = member.presence;
-    next.set(peer, { ...member, left: true });
+    next = next.with(peer, { ...member, left: true });
     note(turn, { type: "peer-left", peer, name, said: false });
   }
   change(turn, { members: next });

@@ -1,4 +1,5 @@
 // Who is there: presences by receive time, and who counts for what. No peer's clock is ever trusted.
+import type { LinearMap } from "./linear-map.ts";
 import type { BodyRoot, PeerId, Phase, Presence } from "./types.ts";
 
 export interface Member {
@@ -13,7 +14,7 @@ export interface Member {
   readonly distrusts: number;
 }
 
-export type Members = ReadonlyMap<PeerId, Member>;
+export type Members = LinearMap<PeerId, Member>;
 
 /** Five presences may be lost in a row before a peer counts as gone. */
 export const ACTIVE_MS = 10_000;
@@ -43,9 +44,9 @@ export function withPresence(members: Members, presence: Presence, nowMs: number
   const known = members.get(presence.author);
   if (known !== undefined && presence.sequence <= known.presence.sequence) return members;
   if (known === undefined && members.size >= MAX_MEMBERS && !canForget(members, nowMs)) return members;
-  const next = new Map(members);
-  if (known === undefined && members.size >= MAX_MEMBERS) next.delete(longestGone(members, nowMs)!);
-  return next.set(presence.author, {
+  const full = known === undefined && members.size >= MAX_MEMBERS;
+  const kept = full ? members.with(longestGone(members, nowMs)!, undefined) : members;
+  return kept.with(presence.author, {
     presence,
     seenMs: nowMs,
     left: presence.leaving,
@@ -75,7 +76,7 @@ export function distrust(members: Members, peer: PeerId, nowMs: number): Members
   const member = members.get(peer);
   if (member === undefined) return members;
   const doublings = Math.min(member.distrusts, MAX_DISTRUST_DOUBLINGS);
-  return new Map(members).set(peer, {
+  return members.with(peer, {
     ...member,
     distrusts: member.distrusts + 1,
     distrustedUntilMs: nowMs + DISTRUST_MS * 2 ** doublings,

@@ -1,6 +1,7 @@
 // The state of the round logic: small plain data, no bodies, no sockets, no clock. round.ts changes it.
 import type { Pace } from "./deadline.ts";
 import { NO_PACE } from "./deadline.ts";
+import { LinearMap } from "./linear-map.ts";
 import type { Members } from "./membership.ts";
 import type { BodyRoot, ContentId, PeerId, Phase } from "./types.ts";
 import type { UpdateId } from "./update-set.ts";
@@ -116,7 +117,7 @@ export function initialRoundState(initial: InitialState, nowMs: number): RoundSt
     step: 0,
     bitsPerByte: 0,
     closedRoots: new Map([[initial.roots.closedRound, initial.roots.closedRoot]]),
-    members: new Map(),
+    members: new LinearMap(),
     newcomerMs: nowMs,
     counted: countedByRound(counted),
     wanted: new Map(),

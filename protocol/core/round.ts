@@ -13,7 +13,7 @@ import {
   startWhenReady,
 } from "./joining.ts";
 import type { Effect, EventOf, RoundEvent } from "./round-events.ts";
-import type { RoundState } from "./round-state.ts";
+import { type RoundState, reachOf } from "./round-state.ts";
 import { ask, change, enterPhase, note, type Turn } from "./turn.ts";
 import type { Phase } from "./types.ts";
 
@@ -27,25 +27,48 @@ export function transition(state: RoundState, event: RoundEvent, nowMs: number):
   const turn: Turn = { state, effects: [], nowMs };
   record(turn, event);
   if (turn.state.phase !== "done") {
-    noticeSilence(turn);
-    DUTIES[turn.state.phase](turn);
+    const ofMembers = isOfMembers(turn, event);
+    if (ofMembers) noticeSilence(turn);
+    DUTIES[turn.state.phase](turn, ofMembers);
     fetchDue(turn);
     tellPresence(turn);
   }
   return { state: turn.state, effects: turn.effects };
 }
 
+/** Events that say nothing of where anyone stands. In a swarm of hundreds they come by the hundred between two ticks. */
+const IS_OF_UPDATES: ReadonlySet<RoundEvent["type"]> = new Set<RoundEvent["type"]>([
+  "stepped",
+  "announced",
+  "counted",
+  "refused",
+  "fetch-failed",
+  "reconciled",
+]);
+
+/**
+ * Whether this event is a reason to look at all members anew. Most heartbeats are not: they say what this peer thinks
+ * as well. What a passed time changes is seen at the next tick.
+ */
+function isOfMembers({ state }: Turn, event: RoundEvent): boolean {
+  if (event.type !== "presence") return !IS_OF_UPDATES.has(event.type);
+  const { round, closedRound, closedRoot, leaving } = event.presence;
+  const own = state.closedRoots.get(closedRound);
+  const differs = own !== undefined && own !== closedRoot;
+  return differs || leaving || Math.abs(round - state.round) > reachOf(state.rules);
+}
+
 /** What a peer looks after in each phase, at every event. */
-const DUTIES: { readonly [P in Phase]: (turn: Turn) => void } = {
+const DUTIES: { readonly [P in Phase]: (turn: Turn, ofMembers: boolean) => void } = {
   waiting: startWhenReady,
   syncing: continueSync,
   warming: () => {},
-  training: (turn) => {
-    if (!leaveWhenBehind(turn)) watchAgreement(turn);
+  training: (turn, ofMembers) => {
+    if (ofMembers && !leaveWhenBehind(turn)) watchAgreement(turn);
   },
-  collecting: (turn) => {
-    if (leaveWhenBehind(turn)) return;
-    watchAgreement(turn);
+  collecting: (turn, ofMembers) => {
+    if (ofMembers && leaveWhenBehind(turn)) return;
+    if (ofMembers) watchAgreement(turn);
     closeWhenComplete(turn);
   },
   settling: (turn) => {

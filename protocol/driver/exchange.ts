@@ -25,6 +25,8 @@ export class UpdateExchange {
       return;
     }
     const { round, author, payload, payloadBytes } = announcement;
+    // Most of what inventories say is known: it is no event.
+    if (state().counted.get(round)?.get(author) === payload) return;
     const key = updateKey(announcement);
     const known = this.#announced.has(key);
     if (!known) this.#announced.set(key, update);

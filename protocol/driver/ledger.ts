@@ -5,7 +5,7 @@
 
 import { ReplicatedBody } from "../core/averaging.ts";
 import { compressUpdate } from "../core/error-feedback.ts";
-import type { GridUpdate } from "../core/grid.ts";
+import { type GridUpdate, MAX_UPDATES_PER_ROUND } from "../core/grid.ts";
 import { type Hash, hexSha256 } from "../core/hash.ts";
 import { ROUNDS_AHEAD } from "../core/intake.ts";
 import type { ParameterLayout } from "../core/layout.ts";
@@ -67,6 +67,8 @@ interface ClosedBody {
 
 /** Payloads of closed rounds are kept this long, for peers that are about to close them. */
 const RETAINED_ROUNDS = 2;
+const NONE: ReadonlySet<string> = new Set();
+
 export class Ledger {
   readonly #options: LedgerOptions;
   readonly #codec: UpdateCodec;
@@ -140,8 +142,13 @@ export class Ledger {
 
   /** Checks a payload, stores it and counts it in its round. */
   async count(update: SignedUpdate, payload: Uint8Array): Promise<CountOutcome> {
-    const before = this.#own.keysIn(this.#log);
-    const outcome = await this.#count(update, payload, update.announcement.round);
+    const { round, author } = update.announcement;
+    const rivals = this.#log.of(round);
+    const mayReplace =
+      rivals.length >= MAX_UPDATES_PER_ROUND ||
+      rivals.some(({ announcement }) => announcement.author === author);
+    const before = mayReplace ? this.#own.keysIn(this.#log) : NONE;
+    const outcome = await this.#count(update, payload, round);
     if (outcome.outcome === "counted" && outcome.replaced !== undefined) await this.#balance(before);
     return outcome;
   }

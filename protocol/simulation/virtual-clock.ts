@@ -7,10 +7,18 @@ interface Timer {
   /** Ties go to the timer set first. */
   readonly order: number;
   readonly callback: () => void;
+  readonly quiet: boolean;
+  /** Fired or cancelled. */
+  over: boolean;
 }
 
+/** Cancelled timers are swept once they outnumber the others, and not below this many. */
+const SWEEP_FROM = 1_024;
+
 export class VirtualClock implements ClockPort {
-  readonly #timers = new Set<Timer>();
+  /** A binary heap, the next timer first. */
+  #timers: Timer[] = [];
+  #cancelled = 0;
   #nowMs: number;
   #order = 0;
 
@@ -23,9 +31,13 @@ export class VirtualClock implements ClockPort {
   }
 
   after(delayMs: number, callback: () => void): () => void {
-    const timer = { atMs: this.#nowMs + Math.max(0, delayMs), order: this.#order++, callback };
-    this.#timers.add(timer);
-    return () => this.#timers.delete(timer);
+    const timer = this.#set(delayMs, callback, false);
+    return () => this.#cancel(timer);
+  }
+
+  /** For a callback that settles no promise: nothing is waited for after it. It cannot be cancelled. */
+  afterQuietly(delayMs: number, callback: () => void): void {
+    this.#set(delayMs, callback, true);
   }
 
   sleep(delayMs: number): Promise<void> {
@@ -37,28 +49,79 @@ export class VirtualClock implements ClockPort {
     const endMs = this.#nowMs + limitMs;
     await settled();
     while (!until()) {
-      const next = this.#next();
+      const next = this.#timers[0];
       if (next === undefined || next.atMs > endMs) {
         this.#nowMs = endMs;
         return false;
       }
-      this.#timers.delete(next);
+      this.#removeFirst();
+      if (next.over) {
+        this.#cancelled--;
+        continue;
+      }
+      next.over = true;
       this.#nowMs = next.atMs;
       next.callback();
-      await settled();
+      if (!next.quiet) await settled();
     }
     return true;
   }
 
-  #next(): Timer | undefined {
-    let next: Timer | undefined;
-    for (const timer of this.#timers) {
-      if (next === undefined || timer.atMs < next.atMs) next = timer;
-      else if (timer.atMs === next.atMs && timer.order < next.order) next = timer;
+  #set(delayMs: number, callback: () => void, quiet: boolean): Timer {
+    const atMs = this.#nowMs + Math.max(0, delayMs);
+    const timer = { atMs, order: this.#order++, callback, quiet, over: false };
+    this.#timers.push(timer);
+    this.#rise(this.#timers.length - 1);
+    return timer;
+  }
+
+  #cancel(timer: Timer): void {
+    if (timer.over) return;
+    timer.over = true;
+    this.#cancelled++;
+    if (this.#cancelled < SWEEP_FROM || this.#cancelled * 2 < this.#timers.length) return;
+    this.#timers = this.#timers.filter(({ over }) => !over);
+    this.#cancelled = 0;
+    for (let at = (this.#timers.length >> 1) - 1; at >= 0; at--) this.#sink(at);
+  }
+
+  #removeFirst(): void {
+    const last = this.#timers.pop()!;
+    if (this.#timers.length === 0) return;
+    this.#timers[0] = last;
+    this.#sink(0);
+  }
+
+  #rise(from: number): void {
+    const timers = this.#timers;
+    const timer = timers[from]!;
+    let at = from;
+    while (at > 0) {
+      const above = (at - 1) >> 1;
+      if (!isBefore(timer, timers[above]!)) break;
+      timers[at] = timers[above]!;
+      at = above;
     }
-    return next;
+    timers[at] = timer;
+  }
+
+  #sink(from: number): void {
+    const timers = this.#timers;
+    const timer = timers[from]!;
+    let at = from;
+    for (;;) {
+      let below = 2 * at + 1;
+      if (below >= timers.length) break;
+      if (below + 1 < timers.length && isBefore(timers[below + 1]!, timers[below]!)) below++;
+      if (!isBefore(timers[below]!, timer)) break;
+      timers[at] = timers[below]!;
+      at = below;
+    }
+    timers[at] = timer;
   }
 }
+
+const isBefore = (a: Timer, b: Timer): boolean => a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
 
 /** A macrotask later all promises that could settle have settled: nothing in a simulation waits for the outside. */
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
