@@ -110,13 +110,44 @@ export async function writeModelFolder(
   model: ModelFolder,
   { force = false, signal }: WriteModelFolderOptions = {},
 ): Promise<void> {
-  const { config, body, embedding, provenance } = model;
+  const { config, body, embedding } = model;
   validateModelConfig(config);
   if (body.length !== bodyLength(config)) throw new TensorSizeError("body", bodyLength(config), body.length);
   if (embedding.length !== embeddingLength(config)) {
     throw new TensorSizeError("embedding", embeddingLength(config), embedding.length);
   }
-  const definition = parseTokenizerJson(model.tokenizer);
+  const description = describeModel(model);
+  const folder = resolve(path);
+  await claimModelFolder(path, force);
+  const specs = [...embeddingTensors(config), ...bodyTensors(config)];
+  const weights = [safetensorsPrefix(specs), bytesOf(embedding), bytesOf(body)];
+  await replaceFile(join(folder, WEIGHTS_FILE), weights, signal);
+  for (const [name, text] of description) {
+    await replaceFile(join(folder, name), [Buffer.from(text)], signal);
+  }
+}
+
+/**
+ * Makes the folder, or takes what would be read as a part of the new model out of it.
+ * @throws ModelFolderNotEmptyError where something is there already and `force` is not given
+ */
+export async function claimModelFolder(path: string, force: boolean): Promise<void> {
+  await mkdir(path, { recursive: true });
+  const present = await readdir(path);
+  if (present.length > 0 && !force) throw new ModelFolderNotEmptyError(path);
+  for (const name of [CONFIG_FILE, INDEX_FILE, PROVENANCE_FILE]) await rm(join(path, name), { force: true });
+}
+
+/**
+ * Everything of a model folder but the weights: texts by file name, in the order in which they are to be written. `more`
+ * is added to config.json.
+ * @throws ModelConfigError where the tokenizer has more tokens than the embedding has rows
+ */
+export function describeModel(
+  { config, tokenizer, provenance }: Omit<ModelFolder, "body" | "embedding">,
+  more: Readonly<Record<string, JsonValue>> = {},
+): Map<string, string> {
+  const definition = parseTokenizerJson(tokenizer);
   if (definition.tokens.length > config.vocabularySize) {
     throw new ModelConfigError(
       "vocabularySize",
@@ -124,30 +155,15 @@ export async function writeModelFolder(
       "give the tokenizer that the model was trained with",
     );
   }
-  const folder = resolve(path);
-  await claimFolder(folder, path, force);
-  const write = (name: string, chunks: Iterable<Uint8Array>) =>
-    replaceFile(join(folder, name), chunks, signal);
-  const json = (value: Readonly<Record<string, JsonValue>>) => [
-    Buffer.from(`${JSON.stringify(value, null, 2)}\n`),
-  ];
+  const json = (value: Readonly<Record<string, JsonValue>>) => `${JSON.stringify(value, null, 2)}\n`;
   const endOfText = endOfTextOf(definition);
-  const specs = [...embeddingTensors(config), ...bodyTensors(config)];
-  await write(WEIGHTS_FILE, [safetensorsPrefix(specs), bytesOf(embedding), bytesOf(body)]);
-  await write(TOKENIZER_FILE, [Buffer.from(withEndOfText(model.tokenizer, definition))]);
-  await write("tokenizer_config.json", json(tokenizerConfigJson(endOfText, config.sequenceLength)));
-  await write("generation_config.json", json(generationConfigJson(endOfText)));
-  if (provenance !== undefined) await write(PROVENANCE_FILE, json(provenance));
-  await write(CONFIG_FILE, json(mptConfigJson(config, endOfText)));
-}
-
-/** Makes the folder, or takes what would be read as a part of the new model out of it. */
-async function claimFolder(folder: string, path: string, force: boolean): Promise<void> {
-  await mkdir(folder, { recursive: true });
-  const present = await readdir(folder);
-  if (present.length > 0 && !force) throw new ModelFolderNotEmptyError(path);
-  for (const name of [CONFIG_FILE, INDEX_FILE, PROVENANCE_FILE])
-    await rm(join(folder, name), { force: true });
+  return new Map([
+    [TOKENIZER_FILE, withEndOfText(tokenizer, definition)],
+    ["tokenizer_config.json", json(tokenizerConfigJson(endOfText, config.sequenceLength))],
+    ["generation_config.json", json(generationConfigJson(endOfText))],
+    ...(provenance === undefined ? [] : [[PROVENANCE_FILE, json(provenance)] as const]),
+    [CONFIG_FILE, json({ ...mptConfigJson(config, endOfText), ...more })],
+  ]);
 }
 
 /** The text as it is, so that its hash stays; but a token that was added for the end of a text is written too. */

@@ -226,6 +226,7 @@ export const EXIT_TABLE: readonly Row[] = [
     "training that left the finite numbers",
     "Lower the run's learning rate, or resume from an earlier checkpoint.",
     "NON_FINITE_STEP",
+    "NON_FINITE_LOGITS",
     "UPDATE_NOT_FINITE",
   ),
   row(42, "a trainer that stopped unexpectedly", "Start the peer again: it resumes.", "TRAINER_CRASHED"),

@@ -12,7 +12,7 @@ export interface EndOfText {
   readonly content: string;
 }
 
-/** config.json for transformers (Python and JavaScript). `element` is what the weights are stored as. */
+/** config.json for transformers, in Python and in JavaScript. */
 export function mptConfigJson(config: ModelConfig, endOfText: EndOfText): Record<string, JsonValue> {
   return {
     architectures: ["MptForCausalLM"],
