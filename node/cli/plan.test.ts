@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { ModelConfigError } from "#model/errors.ts";
 import { planMemory } from "#model/plan.ts";
 import { presets } from "#protocol/core/presets.ts";
-import { parseRunConfig } from "#protocol/core/run-config.ts";
+import { parseRunConfig, type Variant } from "#protocol/core/run-config.ts";
 import { smallModelOf } from "../planning/calibrate.ts";
 import { machineMemoryBytes } from "../planning/machine-memory.ts";
 import { planRun } from "../planning/run-plan.ts";
@@ -39,6 +39,30 @@ describe("the plan of a run", () => {
     expect(updateBytesPerRound / bodyParameters).toBeLessThan(1.02);
     const exact = parseRunConfig({ ...presets["12-block"].config, averaging: { codec: "float32" } });
     expect(planRun(exact, options).updateBytesPerRound / bodyParameters).toBeCloseTo(4, 2);
+  });
+
+  it("counts the rows that a peer holds, and all rows where it keeps them for others", () => {
+    const ofVariant = (variant: Variant, heldRows?: number) =>
+      planRun(
+        parseRunConfig({
+          ...run,
+          variant,
+          ...(variant !== "spec-opt" && { vocabulary: { tokenizer: "0".repeat(64), size: 50_257 } }),
+        }),
+        { ...options, heldRows },
+      );
+    const [glob, trim, spec] = [ofVariant("glob"), ofVariant("trim", 11_090), ofVariant("spec", 11_090)];
+    expect(glob.costs.factor).toBe(run.training.localSteps);
+    expect(trim.config).toEqual(spec.config);
+    expect(trim.costs.embeddingParameters).toBe(11_090 * 768);
+    expect(trim.updateBytesPerRound - spec.updateBytesPerRound).toBeGreaterThan(11_090 * 768);
+    expect(trim.updateBytesPerRound).toBeLessThan(0.8 * glob.updateBytesPerRound);
+    expect(trim.memory.moments).toBeLessThan(glob.memory.moments);
+    // In trim every peer keeps the rows of all, so that none is lost with its last holder.
+    expect(trim.memory.sharing - spec.memory.sharing).toBe(6 * 4 * 50_257 * 768);
+    expect(() => ofVariant("glob", 11_090)).toThrow(ModelConfigError);
+    expect(() => ofVariant("trim", 50_258)).toThrow(ModelConfigError);
+    expect(ofVariant("spec-opt", 60_000).config.vocabularySize).toBe(60_000);
   });
 
   it("that does not fit names what does", () => {
@@ -82,6 +106,22 @@ describe("glossa plan", () => {
     expect(exitCode).toBe(0);
     for (const word of ["parameters", "memory", "activations", "FLOP", "update", "tokens/s expected on cpu"])
       expect(stdout).toContain(word);
+  });
+
+  it("says what a variant sends and saves, as the paper's table 2 has it", async () => {
+    const mC4 = ["--preset", "12-block", "--vocabulary-size", "250112", "--held-rows", "216135"];
+    const { stdout } = await glossa(
+      "plan",
+      ...mC4,
+      "--variant",
+      "trim",
+      "--micro-batch",
+      "1",
+      "--no-calibration",
+    );
+    expect(stdout).toMatch(/trim +251M +parameters of a worker, 91% of std's; embedding 166M/);
+    expect(stdout).toMatch(/sent +502k +parameters a step, 2\.01 MB as float32: 552× less than std/);
+    expect(stdout).toMatch(/as int8 .* a step at most: 2,\d{3}× less than std in float32/);
   });
 
   it("gives programs the same numbers", async () => {

@@ -1,16 +1,19 @@
 // `glossa plan`: what a run will take of this machine, before anything is made or joined.
 import { z } from "zod";
 import { type PresetName, presetNames, presets } from "#protocol/core/presets.ts";
-import { parseRunConfig } from "#protocol/core/run-config.ts";
+import { parseRunConfig, type RunConfig, type RunConfigInput } from "#protocol/core/run-config.ts";
 import { DEFAULT_VOCABULARY_SIZE, nodeConfigSchema } from "../config.ts";
 import { type Calibration, calibrate } from "../planning/calibrate.ts";
 import { machineMemoryBytes } from "../planning/machine-memory.ts";
 import { PlanDoesNotFitError, planRun, type RunPlan } from "../planning/run-plan.ts";
-import { choice, flagSwitch, setting } from "../settings.ts";
-import { bytes, count, duration } from "../terminal/format.ts";
+import { choice, flagSwitch, integer, setting } from "../settings.ts";
+import { bytes, count, duration, factor } from "../terminal/format.ts";
 import { table } from "../terminal/table.ts";
 import { defineCommand } from "./command.ts";
 import { mergeConfigs, nestRunFlags, runFlags } from "./run-flags.ts";
+
+/** As of --vocabulary-size. */
+const MOST_ROWS = 1_048_576;
 
 const { vocabularySize, device, microBatch, recompute, threads } = nodeConfigSchema.shape;
 
@@ -27,6 +30,13 @@ export const planCommand = defineCommand({
       group: "This peer",
     }),
     vocabularySize,
+    heldRows: setting(integer(2, MOST_ROWS).optional(), {
+      description:
+        "Tokens that this peer has of the vocabulary: rows that its text uses (spec, trim), its own (spec-opt).",
+      value: "N",
+      defaultText: "all",
+      group: "Text and vocabulary",
+    }),
     device,
     microBatch,
     recompute,
@@ -36,14 +46,25 @@ export const planCommand = defineCommand({
   }),
   examples: [
     ["glossa plan --preset 12-block --vocabulary-size 50257 --micro-batch 1", "The paper's smallest model"],
+    [
+      "glossa plan --preset 12-block --variant trim --vocabulary-size 250112 --held-rows 216135 --no-calibration",
+      "What a variant of DEPT saves (the paper's table 2)",
+    ],
     ["glossa plan --preset tiny --json | jq .plan.memory.total", "For programs"],
   ],
   async run(settings, { signal, stdout, flags: { json } }) {
-    const { preset, vocabularySize: tokens, noCalibration, ...rest } = settings;
+    const {
+      preset,
+      vocabularySize: tokens = DEFAULT_VOCABULARY_SIZE,
+      heldRows,
+      noCalibration,
+      ...rest
+    } = settings;
     const { device: wanted, microBatch: atOnce, recompute: again, threads: cores, ...runSettings } = rest;
-    const run = parseRunConfig(mergeConfigs(presets[preset].config, nestRunFlags(runSettings)));
+    const run = planned(mergeConfigs(presets[preset].config, nestRunFlags(runSettings)), tokens);
     const plan = planRun(run, {
-      vocabularySize: tokens ?? DEFAULT_VOCABULARY_SIZE,
+      vocabularySize: tokens,
+      heldRows,
       microBatch: atOnce,
       recompute: again,
       machineBytes: machineMemoryBytes(),
@@ -61,6 +82,13 @@ export const planCommand = defineCommand({
     if (!plan.fits) throw new PlanDoesNotFitError(plan, remedyOf(plan), bytes);
   },
 });
+
+/** A run of variant spec, trim or glob names the file of its tokenizer; for a plan any will do. */
+function planned(config: RunConfigInput, vocabularySize: number): RunConfig {
+  const { variant = "spec-opt" } = config;
+  const vocabulary = { tokenizer: "0".repeat(64), size: vocabularySize };
+  return parseRunConfig({ ...config, ...(variant !== "spec-opt" && { vocabulary }) });
+}
 
 function speedOf(plan: RunPlan, { flopsPerSecond }: Calibration) {
   const tokensPerSecond = flopsPerSecond / plan.flopsPerToken;
@@ -88,6 +116,7 @@ export function planLines(plan: RunPlan, calibration: Calibration | undefined): 
     ["  runtime", bytes(memory.runtime), "process, copies of results, allocator"],
     ["  sharing", bytes(memory.sharing), "averaging and checkpoints"],
     ["arithmetic", flops(plan.flopsPerToken), "a token, forward and backward"],
+    ...costRows(plan),
     ["update", bytes(plan.updateBytesPerRound), `a round at most, as ${plan.codec}`],
     ["round", count(plan.tokensPerRound), "tokens of this peer"],
   ];
@@ -108,6 +137,30 @@ export function planLines(plan: RunPlan, calibration: Calibration | undefined): 
     );
   }
   return table([{ title: "" }, { title: "", align: "right" }, { title: "" }], rows).slice(1);
+}
+
+/** What the paper's tables 1, 2 and 9 say of a variant, for this run. */
+function costRows(plan: RunPlan): [string, string, string][] {
+  const { costs, variant, config, vocabularySize, localSteps, updateBytesPerRound, codec } = plan;
+  const codedBytesPerStep = updateBytesPerRound / localSteps;
+  const standardBytesPerStep = costs.factor * costs.sentBytesPerStep;
+  return [
+    [
+      variant,
+      count(costs.modelParameters),
+      `parameters of a worker, ${Math.round(100 * costs.memoryShare)}% of std's; embedding ${count(costs.embeddingParameters)} (${config.vocabularySize} of ${vocabularySize} tokens)`,
+    ],
+    [
+      "  sent",
+      count(costs.sentParametersPerStep),
+      `parameters a step, ${bytes(costs.sentBytesPerStep)} as float32: ${factor(costs.factor)} less than std, which sends all at each step`,
+    ],
+    [
+      `  as ${codec}`,
+      bytes(codedBytesPerStep),
+      `a step at most: ${factor(standardBytesPerStep / codedBytesPerStep)} less than std in float32`,
+    ],
+  ];
 }
 
 /** `115 kFLOP`, `37.4 GFLOP`. */

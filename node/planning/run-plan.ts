@@ -4,20 +4,28 @@ import {
   bodyLength,
   bodyTensors,
   embeddingLength,
+  embeddingTensors,
   validateMicroBatchSize,
   validateModelConfig,
 } from "#model/architecture.ts";
+import { ModelConfigError } from "#model/errors.ts";
 import { findFittingPlan, flopsPerToken, type MemoryPlan, planMemory, type StepPlan } from "#model/plan.ts";
 import type { ModelConfig } from "#model/types.ts";
 import { codecFor } from "#protocol/core/codec/registry.ts";
 import { parameterLayout } from "#protocol/core/layout.ts";
-import { type RunConfig, tokensPerRound } from "#protocol/core/run-config.ts";
+import { type RunConfig, sharesEmbedding, tokensPerRound, type Variant } from "#protocol/core/run-config.ts";
+import { updateCodec } from "#protocol/core/update-codec.ts";
 import { sha256 } from "#protocol/net/hash.ts";
+import { sharedTensorsOf } from "../variants.ts";
+import { type Costs, costsOf } from "./costs.ts";
 
 const BYTES_PER_PARAMETER = 4;
 
 export interface RunPlan {
+  /** The model that this peer trains: its vocabulary has the rows that it holds. */
   readonly config: ModelConfig;
+  /** Tokens of the vocabulary for all text together. */
+  readonly vocabularySize: number;
   readonly step: StepPlan;
   readonly bodyParameters: number;
   readonly embeddingParameters: number;
@@ -27,6 +35,10 @@ export interface RunPlan {
   /** What a peer sends of its own in a round at most, once; whoever fetches it makes it more. */
   readonly updateBytesPerRound: number;
   readonly codec: string;
+  readonly variant: Variant;
+  readonly localSteps: number;
+  /** Of the run's variant, against plain data parallelism with the same body and the vocabulary for all text. */
+  readonly costs: Costs;
   readonly machineBytes: number;
   readonly fits: boolean;
   /** How the same batch fits, where this plan does not; undefined where it does, or where nothing helps. */
@@ -39,7 +51,10 @@ export interface PeerMemory extends MemoryPlan {
 }
 
 export interface RunPlanOptions {
+  /** Of all text together; in spec-opt, where nothing is agreed, what std would need. */
   readonly vocabularySize: number;
+  /** Tokens that this peer has of them: rows that its text uses (spec, trim), its own (spec-opt). Default: all. */
+  readonly heldRows?: number | undefined;
   /** Sequences at once; undefined takes the run's batch. */
   readonly microBatch: number | undefined;
   readonly recompute: boolean;
@@ -65,39 +80,73 @@ export class PlanDoesNotFitError extends Error {
 /** @throws ModelConfigError where the model cannot be built or the micro-batch does not divide the batch */
 export function planRun(run: RunConfig, options: RunPlanOptions): RunPlan {
   const { vocabularySize, recompute, machineBytes } = options;
-  const config: ModelConfig = { ...run.model, vocabularySize };
+  const heldRows = options.heldRows ?? vocabularySize;
+  requireHeldRows(run, heldRows, vocabularySize);
+  const config: ModelConfig = { ...run.model, vocabularySize: heldRows };
   validateModelConfig(config);
   const { batchSize } = run.training;
   const step: StepPlan = { batchSize, microBatchSize: options.microBatch ?? batchSize, recompute };
   validateMicroBatchSize(step.microBatchSize, batchSize);
   const bodyParameters = bodyLength(config);
   const embeddingParameters = embeddingLength(config);
-  const sharing = sharingBytes(bodyParameters, embeddingParameters);
+  const sharedParameters = bodyParameters + (sharesEmbedding(run) ? vocabularySize * config.width : 0);
+  const sharing = sharingBytes(sharedParameters, bodyParameters + embeddingParameters);
   const planned = planMemory(config, step);
   const memory: PeerMemory = { ...planned, sharing, total: planned.total + sharing };
   const fits = memory.total <= machineBytes;
+  const { variant, training, model } = run;
   return {
     config,
+    vocabularySize,
     step,
     bodyParameters,
     embeddingParameters,
     memory,
     flopsPerToken: flopsPerToken(config, recompute),
     tokensPerRound: tokensPerRound(run),
-    updateBytesPerRound: codecFor(run.averaging).maxPayloadBytes(
-      parameterLayout(bodyTensors(config), sha256),
-    ),
+    updateBytesPerRound: updateBytes(run, config),
     codec: run.averaging.codec,
+    variant,
+    localSteps: training.localSteps,
+    costs: costsOf({
+      variant,
+      bodyParameters,
+      width: model.width,
+      vocabularySize,
+      heldRows,
+      localSteps: training.localSteps,
+    }),
     machineBytes,
     fits,
     instead: fits ? undefined : findFittingPlan(config, batchSize, machineBytes - sharing),
   };
 }
 
+function requireHeldRows({ variant }: RunConfig, heldRows: number, vocabularySize: number): void {
+  const problem = `${heldRows} held rows of ${vocabularySize} tokens in variant ${variant}`;
+  if (variant === "glob" && heldRows !== vocabularySize) {
+    throw new ModelConfigError("heldRows", problem, "every peer of a glob run has all rows: leave them out");
+  }
+  if (variant !== "spec-opt" && heldRows > vocabularySize) {
+    throw new ModelConfigError("heldRows", problem, "give at most as many as there are tokens");
+  }
+}
+
+/** The largest update: of the held part, and in trim of the set of rows. */
+function updateBytes(run: RunConfig, held: ModelConfig): number {
+  const layout = parameterLayout(sharedTensorsOf(run), sha256);
+  const { maxPayloadBytes } = updateCodec(run, layout);
+  if (run.variant !== "trim") return maxPayloadBytes;
+  const codec = codecFor(run.averaging);
+  const heldLayout = parameterLayout([...bodyTensors(held), ...embeddingTensors(held)], sha256);
+  return maxPayloadBytes - codec.maxPayloadBytes(layout) + codec.maxPayloadBytes(heldLayout);
+}
+
 /**
- * Five bodies (the common one, that of the round's start in trainer and protocol, the update and what its encoding left
- * over), and for a checkpoint all state once read back and once encoded, of which the plan of a step has three parts.
+ * Five copies of what is shared (the common one, that of the round's start in trainer and protocol, the update and what its
+ * encoding left over) and one in the protocol's checkpoint, whole whatever rows are held; and for the trainer's checkpoint
+ * all its parameters once read back and once encoded, of which the plan of a step has three parts.
  */
-function sharingBytes(body: number, embedding: number): number {
-  return BYTES_PER_PARAMETER * (9 * body + 3 * embedding);
+function sharingBytes(shared: number, trained: number): number {
+  return BYTES_PER_PARAMETER * (6 * shared + 3 * trained);
 }
