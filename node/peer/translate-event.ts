@@ -37,6 +37,7 @@ export function publicEventOf(event: ProtocolEvent): PeerEvent | undefined {
     case "update-applied":
     case "diverged":
     case "fell-behind":
+    case "initial-body-awaited":
     case "sync-failed":
     case "peer-joined":
     case "peer-left":
@@ -59,6 +60,7 @@ const LEVELS: Readonly<Record<ProtocolEvent["type"], "debug" | "info" | "warn">>
   diverged: "warn",
   healed: "warn",
   "fell-behind": "warn",
+  "initial-body-awaited": "warn",
   synced: "info",
   "sync-failed": "warn",
   "sync-progress": "debug",

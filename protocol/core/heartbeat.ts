@@ -4,7 +4,7 @@ import { isActive, isParticipating, type Member, withPresence } from "./membersh
 import type { EventOf } from "./round-events.ts";
 import { type RoundState, reachOf } from "./round-state.ts";
 import { ask, change, note, type Turn } from "./turn.ts";
-import type { Presence } from "./types.ts";
+import { NO_BODY, type Presence } from "./types.ts";
 
 export const PRESENCE_INTERVAL_MS = 2_000;
 /** Changes of phase, round or body are told at once, but not faster than this. */
@@ -98,6 +98,7 @@ function lacksSomething(
   { presence }: Member,
   sameUpdates: boolean | undefined,
 ) {
+  if (presence.closedRoot === NO_BODY || roots.closedRoot === NO_BODY) return false;
   if (Math.abs(presence.round - round) > reachOf(rules)) return false;
   // It has closed what is still open here: its closed body must be the one we are training from.
   if (presence.closedRound === round && presence.closedRoot !== roots.root) return true;

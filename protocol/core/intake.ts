@@ -3,7 +3,7 @@
 
 import { withArrival } from "./deadline.ts";
 import type { EventOf } from "./round-events.ts";
-import type { RoundState, Wanted } from "./round-state.ts";
+import { holdsBody, type RoundState, type Wanted } from "./round-state.ts";
 import { ask, change, note, type Turn } from "./turn.ts";
 import type { ContentId, PeerId } from "./types.ts";
 import { type UpdateId, updateKey } from "./update-set.ts";
@@ -60,6 +60,8 @@ export function onAnnounced(turn: Turn, event: EventOf<"announced">) {
 
 /** Asks for the payloads that are due, oldest round first. */
 export function fetchDue(turn: Turn) {
+  // Without a body there is nothing to count them in; they are wanted until there is one.
+  if (!holdsBody(turn.state)) return;
   let free = CONCURRENT_FETCHES;
   for (const { fetching } of turn.state.wanted.values()) if (fetching) free--;
   if (free <= 0) return;

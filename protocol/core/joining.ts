@@ -1,11 +1,13 @@
 // Getting to where the others are: starting, syncing a body from a snapshot, warming up private embeddings, and
 // entering a round. Also how a peer that was outvoted or left behind comes back.
-import { campToJoin, distances, donorsOf, pluralityRoots, votingMembers } from "./agreement.ts";
+import { campToJoin, distances, donorsOf, pluralityRoots } from "./agreement.ts";
 import { forgetClosed, onAnnounced } from "./intake.ts";
 import { active, distrust, isParticipating, type Member } from "./membership.ts";
+import { campOfNewcomer, isReady, mustWarmUp } from "./newcomer.ts";
 import type { EventOf } from "./round-events.ts";
-import { closedRoundAt, countedByRound, reachOf, type SyncReason } from "./round-state.ts";
+import { closedRoundAt, countedByRound, holdsBody, reachOf, type SyncReason } from "./round-state.ts";
 import { ask, change, enterPhase, note, type Turn } from "./turn.ts";
+import { NO_BODY } from "./types.ts";
 
 /** After starting, and after each peer first heard, before round 0 begins: a run in progress must be noticed. */
 export const LISTEN_MS = 3_000;
@@ -20,19 +22,35 @@ const SYNC_RETRY_MS = 2_000;
 /** Phase `waiting`: sync where others are further, begin where enough are here. */
 export function startWhenReady(turn: Turn) {
   const { state, nowMs } = turn;
-  const further = membersFurther(turn);
-  if (further.length > 0) return startSync(turn, "join", further);
+  const camp = campOfNewcomer(state, nowMs);
+  if (camp.length > 0) return startSync(turn, "join", camp);
+  if (!holdsBody(state)) return sayAwaited(turn);
   const others = active(state.members, nowMs);
   const unreached = others.some(
     ({ presence, distrusts }) =>
       presence.round > state.round + reachOf(state.rules) && distrusts < INCREDIBLE_DISTRUSTS,
   );
   if (unreached) return;
+  // What a run starts from has been trained elsewhere.
+  if (state.round === 0 && state.rules.initialBody !== undefined && mustWarmUp(state))
+    return startWarmUp(turn);
   const heardMs = nowMs - Math.max(state.startedMs, state.newcomerMs);
   const listened = heardMs >= LISTEN_MS || nowMs - state.startedMs >= MAX_LISTEN_MS;
   if (!listened) return;
-  if (state.round === 0 && others.length + 1 < state.rules.minimumPeers) return;
+  if (state.round === 0 && state.publishedRound < 0) {
+    if (others.filter(({ presence }) => isReady(presence)).length + 1 < state.rules.minimumPeers) return;
+    // Its deadlines count from here, not from the hours of waiting for others.
+    change(turn, { roundStartsMs: new Map(state.roundStartsMs).set(0, nowMs) });
+  }
   beginRound(turn);
+}
+
+function sayAwaited(turn: Turn) {
+  const { state, nowMs } = turn;
+  if (state.saidAwaited || nowMs - state.startedMs < LISTEN_MS) return;
+  const peers = active(state.members, nowMs).length;
+  note(turn, { type: "initial-body-awaited", root: state.rules.initialBody ?? NO_BODY, peers });
+  change(turn, { saidAwaited: true });
 }
 
 /** Phase `syncing`: retry, or go on with what was adopted. */
@@ -42,7 +60,7 @@ export function continueSync(turn: Turn) {
   if (state.busy !== undefined || sync?.stage === "fetching") return;
   if (sync?.stage === "failed") {
     if (nowMs - sync.sinceMs < SYNC_RETRY_MS) return;
-    const camp = sync.reason === "join" ? membersFurther(turn) : campToJoin(state, nowMs);
+    const camp = sync.reason === "join" ? campOfNewcomer(state, nowMs) : campToJoin(state, nowMs);
     if (camp !== undefined && camp.length > 0) return startSync(turn, sync.reason, camp);
     change(turn, { sync: undefined });
     return state.experienced ? beginRound(turn) : enterPhase(turn, "waiting");
@@ -51,15 +69,19 @@ export function continueSync(turn: Turn) {
   if (late && sync !== undefined && nowMs - sync.sinceMs < OPEN_UPDATES_PATIENCE_MS) return;
   const camp = campToJoin(state, nowMs);
   if (camp !== undefined) return startSync(turn, "behind", camp);
-  if (!state.experienced && state.rules.embeddingWarmupSteps > 0) {
-    change(turn, { sync: undefined });
-    enterPhase(turn, "warming");
-    return ask(turn, { type: "warm-up" });
-  }
+  if (mustWarmUp(state)) return startWarmUp(turn);
   // The others have gone on meanwhile: enter the round they are in, not one that they are about to close.
   if (mostNearArePast(turn, state.round)) return askToOpen(turn, state.round + 1);
   change(turn, { sync: undefined });
+  // Nobody has begun: round 0 waits for the run's minimum of peers.
+  if (state.round === 0 && state.publishedRound < 0) return enterPhase(turn, "waiting");
   beginRound(turn);
+}
+
+function startWarmUp(turn: Turn) {
+  change(turn, { sync: undefined });
+  enterPhase(turn, "warming");
+  ask(turn, { type: "warm-up" });
 }
 
 export function onWarmed(turn: Turn) {
@@ -137,14 +159,6 @@ export function beginRound(turn: Turn) {
 export function askToOpen(turn: Turn, round: number) {
   change(turn, { busy: "opening" });
   ask(turn, { type: "open-round", round, closedRound: closedRoundAt(round, turn.state.rules) });
-}
-
-/** For a peer that starts: those it cannot catch up with update by update; for a newcomer all beyond round 0. */
-function membersFurther({ state, nowMs }: Turn): readonly Member[] {
-  const newcomer = state.round === 0 && !state.experienced;
-  if (newcomer) return votingMembers(state.members, nowMs).filter(({ presence }) => presence.round > 0);
-  const { ahead } = distances(state, nowMs);
-  return ahead.length > 0 ? ahead : (campToJoin(state, nowMs) ?? []);
 }
 
 function mostNearArePast({ state, nowMs }: Turn, round: number): boolean {

@@ -1,6 +1,6 @@
 // Who is there: presences by receive time, and who counts for what. No peer's clock is ever trusted.
 import type { LinearMap } from "./linear-map.ts";
-import type { BodyRoot, PeerId, Phase, Presence } from "./types.ts";
+import { type BodyRoot, NO_BODY, type PeerId, type Phase, type Presence } from "./types.ts";
 
 export interface Member {
   readonly presence: Presence;
@@ -58,13 +58,14 @@ export function withPresence(members: Members, presence: Presence, nowMs: number
 
 /**
  * Keeps the newest rounds. A body that went back to an earlier round forgets the later ones; one that was exchanged
- * forgets all that came before.
+ * forgets all that came before. A peer without a body has no vote.
  */
 export function withClosedRoot(
   roots: ReadonlyMap<number, BodyRoot> | undefined,
   round: number,
   root: BodyRoot,
 ): ReadonlyMap<number, BodyRoot> {
+  if (root === NO_BODY) return roots ?? new Map();
   const exchanged = roots?.has(round) === true && roots.get(round) !== root;
   const kept = [...(exchanged ? [] : (roots ?? []))].filter(
     ([known]) => known < round && known > round - KEPT_CLOSED_ROOTS,
@@ -103,7 +104,8 @@ export function expectedAuthors(
       const { presence } = member;
       const stands = Math.max(presence.round, newestUpdate(presence.author) ?? 0);
       if (stands > round || stands < round - reach) return false;
-      const starts = round === 0 && presence.phase === "waiting" && isActive(member, nowMs);
+      const waits = presence.phase === "waiting" && presence.closedRoot !== NO_BODY;
+      const starts = round === 0 && waits && isActive(member, nowMs);
       return starts || isParticipating(member, nowMs);
     })
     .map(({ presence }) => presence.author);

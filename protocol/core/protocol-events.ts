@@ -66,6 +66,8 @@ export type ProtocolEvent =
       readonly donor: PeerId;
       readonly returnedUpdates: number;
     }
+  /** Nobody here has the body that the run starts from, this peer neither: it waits for one that has. */
+  | { readonly type: "initial-body-awaited"; readonly root: BodyRoot; readonly peers: number }
   | { readonly type: "sync-failed"; readonly donors: readonly PeerId[]; readonly detail: string }
   | {
       readonly type: "sync-progress";

@@ -2,8 +2,8 @@
 import type { Pace } from "./deadline.ts";
 import { NO_PACE } from "./deadline.ts";
 import { LinearMap } from "./linear-map.ts";
-import type { Members } from "./membership.ts";
-import type { BodyRoot, ContentId, PeerId, Phase } from "./types.ts";
+import { type Members, withClosedRoot } from "./membership.ts";
+import { type BodyRoot, type ContentId, NO_BODY, type PeerId, type Phase } from "./types.ts";
 import type { UpdateId } from "./update-set.ts";
 
 /** What the run's configuration and the operator fix for the round logic. */
@@ -18,6 +18,8 @@ export interface RoundRules {
   /** From a round's start to its close at the latest, quorum or not. */
   readonly maxRoundMs: number;
   readonly maxPayloadBytes: number;
+  /** Root of the body that the run starts from, where it does not follow from the seed. */
+  readonly initialBody?: BodyRoot | undefined;
   /** Leave once this many rounds are applied; undefined: stay until told. */
   readonly rounds: number | undefined;
 }
@@ -29,9 +31,6 @@ export interface BodyRoots {
   readonly closedRoot: BodyRoot;
   readonly openUpdates: ContentId;
 }
-
-/** What a peer says for both roots while it has no body yet. No body hashes to it. */
-export const NO_BODY: BodyRoot = "00".repeat(32);
 
 /** An announced update whose payload is not here yet. */
 export interface Wanted {
@@ -90,6 +89,8 @@ export interface RoundState {
   readonly reconciledMs: ReadonlyMap<PeerId, number>;
   readonly pace: Pace;
   readonly sync: Sync | undefined;
+  /** It has been said that nobody here has the initial body. */
+  readonly saidAwaited: boolean;
   /** What the last presence said, so that changes are told at once and repetitions are not. */
   readonly told: { readonly atMs: number; readonly what: string };
 }
@@ -116,7 +117,7 @@ export function initialRoundState(initial: InitialState, nowMs: number): RoundSt
     busy: undefined,
     step: 0,
     bitsPerByte: 0,
-    closedRoots: new Map([[initial.roots.closedRound, initial.roots.closedRoot]]),
+    closedRoots: withClosedRoot(undefined, initial.roots.closedRound, initial.roots.closedRoot),
     members: new LinearMap(),
     newcomerMs: nowMs,
     counted: countedByRound(counted),
@@ -126,6 +127,7 @@ export function initialRoundState(initial: InitialState, nowMs: number): RoundSt
     reconciledMs: new Map(),
     pace: NO_PACE,
     sync: undefined,
+    saidAwaited: false,
     told: { atMs: Number.NEGATIVE_INFINITY, what: "" },
   };
 }
@@ -140,6 +142,9 @@ export function countedByRound(
   }
   return rounds;
 }
+
+/** False until a peer that could not compute the run's initial body has fetched one. */
+export const holdsBody = ({ roots }: Pick<RoundState, "roots">): boolean => roots.closedRoot !== NO_BODY;
 
 /**
  * How many rounds apart two peers can be and still work on from the same updates. One at least: a peer that is about to

@@ -13,6 +13,9 @@ export type ContentId = string;
 /** Lower-case hex Merkle root over the tiles of a body (see merkle.ts). */
 export type BodyRoot = string;
 
+/** What a peer says for both roots of its presence while it has no body yet. No body hashes to it. */
+export const NO_BODY: BodyRoot = "00".repeat(32);
+
 /** One body tensor by name. Shapes follow Hugging Face's MPT: a linear weight is [out, in]. */
 export interface TensorSpec {
   readonly name: string;

@@ -10,16 +10,17 @@ import { type Hash, hexSha256 } from "../core/hash.ts";
 import { ROUNDS_AHEAD } from "../core/intake.ts";
 import type { ParameterLayout } from "../core/layout.ts";
 import { rootOfTiles, tileBytes, tileIds } from "../core/merkle.ts";
-import { type BodyRoots, NO_BODY } from "../core/round-state.ts";
+import type { BodyRoots } from "../core/round-state.ts";
 import { type RunConfig, updateWeight } from "../core/run-config.ts";
-import type {
-  BodyRoot,
-  ContentId,
-  Offence,
-  PeerId,
-  RunId,
-  SignedUpdate,
-  SnapshotManifest,
+import {
+  type BodyRoot,
+  type ContentId,
+  NO_BODY,
+  type Offence,
+  type PeerId,
+  type RunId,
+  type SignedUpdate,
+  type SnapshotManifest,
 } from "../core/types.ts";
 import { type UpdateCodec, updateCodec } from "../core/update-codec.ts";
 import { admitUpdate, type UpdateId, updateKey, updateSetDigest } from "../core/update-set.ts";

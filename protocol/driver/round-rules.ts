@@ -15,6 +15,7 @@ export function roundRules({ config, layout, rounds }: DriverOptions): RoundRule
     quorum: averaging.quorum,
     maxRoundMs: averaging.maxRoundMs,
     maxPayloadBytes: updateCodec(config, layout).maxPayloadBytes,
+    initialBody: config.initialBody,
     rounds,
   };
 }

@@ -3,8 +3,15 @@
 import { deadlineAtMs, missingAuthors } from "../core/closing.ts";
 import { active, type Member } from "../core/membership.ts";
 import type { ProtocolEvent } from "../core/protocol-events.ts";
-import type { RoundState } from "../core/round-state.ts";
-import type { BodyRoot, ContentId, Offence, PeerId, Phase } from "../core/types.ts";
+import { holdsBody, type RoundState } from "../core/round-state.ts";
+import {
+  type BodyRoot,
+  type ContentId,
+  NO_BODY,
+  type Offence,
+  type PeerId,
+  type Phase,
+} from "../core/types.ts";
 
 /** One applied round. Fields of the own update are undefined where this peer made none. */
 export interface RoundRecord {
@@ -55,6 +62,8 @@ export interface ProtocolStatus {
   readonly closedRound: number;
   readonly closedRoot: BodyRoot;
   readonly openUpdates: ContentId;
+  /** Root of the body that this peer has to fetch before it can begin; missing once it has one. */
+  readonly awaitedBody?: BodyRoot;
   readonly step: number;
   readonly steps: number;
   readonly bitsPerByte: number;
@@ -154,6 +163,9 @@ export class StatusBook {
       phase: state.phase,
       round: state.round,
       ...state.roots,
+      ...(!holdsBody(state) && state.rules.initialBody !== undefined
+        ? { awaitedBody: state.rules.initialBody }
+        : {}),
       step: state.step,
       steps: state.rules.localSteps,
       bitsPerByte: state.bitsPerByte,
@@ -220,6 +232,7 @@ function memberStatus(member: Member, state: RoundState, nowMs: number): MemberS
 /** Closed bodies decide; where none can be compared, the bodies of the same round do. */
 function agrees(member: Member, { round, roots, closedRoots }: RoundState): boolean | undefined {
   const { presence } = member;
+  if (presence.root === NO_BODY || roots.root === NO_BODY) return undefined;
   const sameRound = presence.round === round;
   if (sameRound && presence.root === roots.root) return true;
   for (const [closedRound, own] of [...closedRoots].reverse()) {

@@ -51,6 +51,10 @@ async function adoptFrom(
     const { closedRound } = manifest;
     if (manifest.runId !== options.runId) throw new RangeError("the snapshot is of another run");
     const known = roots.get(closedRound);
+    const { initialBody } = options.config;
+    if (closedRound === 0 && initialBody !== undefined && manifest.root !== initialBody) {
+      throw new RangeError("the snapshot of round 0 is not the body that the run starts from");
+    }
     if (known !== undefined && known !== manifest.root) {
       throw new RangeError(`the snapshot of round ${closedRound} is not the one that most peers announce`);
     }

@@ -1,5 +1,8 @@
 // What the tests of simulated swarms demand again and again, said once.
 import { expect } from "vitest";
+import { GRID_UNITS, gridValues } from "../core/grid.ts";
+import { bodyRoot } from "../core/merkle.ts";
+import { sha256 } from "../net/hash.ts";
 import { Swarm, type SwarmOptions, type SwarmPeer } from "./swarm.ts";
 
 /** No closed round at which two of the peers hold different bodies, and at least `rounds` that could be compared. */
@@ -29,6 +32,33 @@ export function expectNothingLost(swarm: Swarm, peer: SwarmPeer, witness: SwarmP
   }
   // float32 rounding of some dozens of additions of values below 1; a lost step would be near 1e-3.
   expect(largest).toBeLessThan(5e-6);
+}
+
+/**
+ * The witness' body, made again from the updates in it: round by round, each value less the mean over the updates that
+ * hold it. To the bit.
+ */
+export function expectMeansOverHolders(swarm: Swarm, witness: SwarmPeer): void {
+  const { offset, shape } = swarm.codec.rowsOf ?? { offset: swarm.layout.total, shape: [0, 1] };
+  const byRound = Map.groupBy(swarm.history(witness), ({ round }) => round);
+  let body = swarm.genesis;
+  for (const round of [...byRound.keys()].sort((a, b) => a - b)) {
+    const updates = byRound.get(round)!.map((update) => swarm.decoded(update));
+    const grids = updates.map((update) => gridValues(update));
+    const held = updates.map(({ heldRows }) => heldRows && new Set(heldRows));
+    body = body.map((value, index) => {
+      const row = Math.floor((index - offset) / shape[1]!);
+      let sum = 0;
+      let holders = 0;
+      grids.forEach((grid, at) => {
+        if (row >= 0 && held[at]?.has(row) === false) return;
+        sum += grid[index]!;
+        holders++;
+      });
+      return holders === 0 ? value : value - Math.floor(sum / holders + 0.5) / GRID_UNITS;
+    });
+  }
+  expect(bodyRoot(body, sha256)).toBe(witness.driver.status().root);
 }
 
 export async function swarmOf(names: readonly string[], options: SwarmOptions = {}) {

@@ -1,6 +1,5 @@
 // A peer that lies: it repeats the presence of an honest peer, so that everyone waits for it, and in each round
 // announces one bad update of the kind it was made for.
-import { codecFor } from "../core/codec/registry.ts";
 import { hexSha256 } from "../core/hash.ts";
 import type { ContentId, Offence, PeerId, SignedUpdate } from "../core/types.ts";
 import { sha256 } from "../net/hash.ts";
@@ -17,7 +16,9 @@ export type Lie =
   | "silent"
   | "far-future"
   | "far-ahead"
-  | "equivocation";
+  | "equivocation"
+  /** In variant trim. */
+  | "broken-rows";
 
 /** What each lie costs whoever tells it; nothing where it cannot be told from bad luck. */
 export const OFFENCE_OF: { readonly [L in Lie]: Offence | undefined } = {
@@ -29,6 +30,7 @@ export const OFFENCE_OF: { readonly [L in Lie]: Offence | undefined } = {
   "far-future": undefined,
   "far-ahead": undefined,
   equivocation: "equivocation",
+  "broken-rows": "undecodable-payload",
 };
 
 const PRESENCE_MS = 500;
@@ -112,6 +114,12 @@ export class Liar {
         new DataView(payload.buffer).setFloat32(24, Number.NaN, true);
         return [this.#update(round, payload)];
       }
+      case "broken-rows": {
+        // Says of itself that its rows are longer than they are.
+        const payload = this.#payload(0.001, Int32Array.of(1, 2, round % 3 === 0 ? 3 : 4));
+        payload[payload.length - 4]! += 1;
+        return [this.#update(round, payload)];
+      }
       case "oversized": {
         const { announcement } = this.#update(round, this.#payload(0.001));
         return [signed({ ...announcement, payloadBytes: announcement.payloadBytes * 100 })];
@@ -128,9 +136,9 @@ export class Liar {
     }
   }
 
-  #payload(value: number): Uint8Array {
-    const { layout, config } = this.#swarm;
-    return codecFor(config.averaging).encode(new Float32Array(layout.total).fill(value), layout);
+  #payload(value: number, rows?: Int32Array): Uint8Array {
+    const { layout, codec } = this.#swarm;
+    return codec.encode(new Float32Array(layout.total).fill(value), rows);
   }
 
   #update(round: number, payload: Uint8Array): SignedUpdate {

@@ -29,6 +29,8 @@ export interface PseudoTrainerOptions {
   stepMs: number;
   /** Size of a step's largest movement. */
   scale: number;
+  /** Which values it moves: all where it is left out. What a peer that holds some rows of an embedding does. */
+  moves?: ((index: number) => boolean) | undefined;
 }
 
 export class PseudoTrainer implements TrainerPort {
@@ -106,7 +108,9 @@ export class PseudoTrainer implements TrainerPort {
   #move(round: number, step: number): void {
     const random = seededRandom(seedOf(this.#options.name, round, step));
     const { theta, moved } = this.#memory;
+    const { moves } = this.#options;
     for (let index = 0; index < theta.length; index++) {
+      if (moves?.(index) === false) continue;
       const before = theta[index]!;
       theta[index] = before - this.#options.scale * (2 * random() - 1);
       moved[index] = moved[index]! + before - theta[index]!;

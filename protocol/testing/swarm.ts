@@ -1,12 +1,19 @@
 // A swarm of production drivers on one virtual clock and one simulated network. Peers can be added, crashed, restarted,
 // cut off and asked what they have seen. A test instrument.
 
-import { codecFor } from "../core/codec/registry.ts";
-import { GRID_UNITS, gridValues } from "../core/grid.ts";
+import { GRID_UNITS, type GridUpdate, gridValues } from "../core/grid.ts";
 import { type ParameterLayout, parameterLayout } from "../core/layout.ts";
+import { bodyRoot } from "../core/merkle.ts";
 import type { ProtocolEvent } from "../core/protocol-events.ts";
-import { parseRunConfig, type RunConfig, type RunConfigInput } from "../core/run-config.ts";
-import type { BodyRoot, PeerId, UpdateAnnouncement } from "../core/types.ts";
+import {
+  parseRunConfig,
+  type RunConfig,
+  type RunConfigInput,
+  sharesEmbedding,
+  type Variant,
+} from "../core/run-config.ts";
+import { type BodyRoot, NO_BODY, type PeerId, type UpdateAnnouncement } from "../core/types.ts";
+import { type UpdateCodec, updateCodec } from "../core/update-codec.ts";
 import { createDriver, type Driver, type Outcome } from "../driver.ts";
 import { sha256 } from "../net/hash.ts";
 import { MemoryDisk, memoryStore } from "../simulation/memory-store.ts";
@@ -23,6 +30,10 @@ import {
 
 export const RUN_ID = "ab".repeat(32);
 
+const WIDTH = 16;
+/** Rows of the embedding in variants that share it. */
+export const SWARM_ROWS = 30;
+const EMBEDDING = { name: "transformer.wte.weight", shape: [SWARM_ROWS, WIDTH] };
 /** Two matrices and a vector: blocks that end early, a tensor the codec keeps dense. */
 const TENSORS = [
   { name: "first.weight", shape: [24, 16] },
@@ -35,12 +46,18 @@ export interface SwarmOptions {
   readonly conditions?: Partial<Conditions>;
   readonly averaging?: NonNullable<RunConfigInput["averaging"]>;
   readonly embeddingWarmupSteps?: number;
+  readonly variant?: Variant;
+  /** The run names its initial body; peers with `lacksModel` have to fetch it. */
+  readonly startsFromModel?: boolean;
 }
 
 export interface PeerOptions {
   readonly rounds?: number;
   /** Virtual milliseconds of one of the four local steps. */
   readonly stepMs?: number;
+  /** Rows that the peer holds in variant trim; all where it is left out. */
+  readonly rows?: readonly number[];
+  readonly lacksModel?: boolean;
 }
 
 /** One peer through all its lives. */
@@ -53,6 +70,8 @@ export class SwarmPeer {
   readonly closedRoots = new Map<number, BodyRoot>();
   readonly trainerOptions: PseudoTrainerOptions;
   readonly options: PeerOptions;
+  /** In variant trim. What is put here counts from the next start. */
+  heldRows: Int32Array | undefined;
   driver: Driver;
   power = new Power();
   outcome: Outcome | undefined;
@@ -77,24 +96,32 @@ export class SwarmPeer {
 
 export class Swarm {
   readonly clock = new VirtualClock();
-  readonly layout: ParameterLayout = parameterLayout(TENSORS, sha256);
+  readonly layout: ParameterLayout;
   readonly config: RunConfig;
+  readonly codec: UpdateCodec;
   readonly network: SimulatedNetwork;
   readonly peers = new Map<PeerId, SwarmPeer>();
-  readonly #genesis: Float32Array;
+  readonly genesis: Float32Array;
   /** By closed root: the closed root before it and the updates between the two. */
   readonly #lineage = new Map<BodyRoot, { parent: BodyRoot; updates: UpdateAnnouncement[] }>();
 
   constructor(options: SwarmOptions = {}) {
-    const { seed = 1, conditions, averaging, embeddingWarmupSteps = 2 } = options;
+    const { seed = 1, conditions, averaging, embeddingWarmupSteps = 2, variant = "spec-opt" } = options;
+    const shares = sharesEmbedding({ variant });
+    this.layout = parameterLayout(shares ? [...TENSORS, EMBEDDING] : TENSORS, sha256);
+    const random = seededRandom(seed);
+    this.genesis = Float32Array.from({ length: this.layout.total }, () => random() - 0.5);
     this.config = parseRunConfig({
+      variant,
+      ...(variant === "spec-opt" ? {} : { vocabulary: { tokenizer: RUN_ID, size: SWARM_ROWS } }),
+      ...(options.startsFromModel ? { initialBody: bodyRoot(this.genesis, sha256) } : {}),
+      model: { width: WIDTH },
       training: { localSteps: 4, embeddingWarmupSteps },
       averaging: { maxRoundMs: 30_000, ...averaging },
     });
     const good = { latencyMs: [5, 40], loss: 0, duplication: 0 } as const;
+    this.codec = updateCodec(this.config, this.layout);
     this.network = new SimulatedNetwork(this.clock, seed, this.layout.total, { ...good, ...conditions });
-    const random = seededRandom(seed);
-    this.#genesis = Float32Array.from({ length: this.layout.total }, () => random() - 0.5);
   }
 
   get list(): readonly SwarmPeer[] {
@@ -110,6 +137,9 @@ export class Swarm {
   async add(id: PeerId, options: PeerOptions = {}): Promise<SwarmPeer> {
     const { total } = this.layout;
     const peer = new SwarmPeer(id, options, total, this.config.training.localSteps, {} as Driver);
+    if (this.config.variant === "trim") {
+      peer.heldRows = Int32Array.from(options.rows ?? Array.from({ length: SWARM_ROWS }, (_, row) => row));
+    }
     this.peers.set(id, peer);
     await this.#boot(peer);
     return peer;
@@ -152,12 +182,9 @@ export class Swarm {
   /** Sum over all updates of `author` that made the body that `witness` holds now, as float64, by value. */
   carried(author: PeerId, witness: SwarmPeer): Float64Array {
     const sum = new Float64Array(this.layout.total);
-    const codec = codecFor(this.config.averaging);
-    for (const update of this.#history(witness)) {
+    for (const update of this.history(witness)) {
       if (update.author !== author) continue;
-      const decoded = codec.decode(this.#payload(update), this.layout);
-      if (!decoded.ok) throw new TypeError(decoded.rejection.detail);
-      gridValues(decoded.update).forEach((value, at) => {
+      gridValues(this.decoded(update)).forEach((value, at) => {
         sum[at] = sum[at]! + value / GRID_UNITS;
       });
     }
@@ -165,7 +192,7 @@ export class Swarm {
   }
 
   /** Every update in the body that `witness` holds: those of its open rounds, then root by root back to genesis. */
-  #history({ driver }: SwarmPeer): UpdateAnnouncement[] {
+  history({ driver }: SwarmPeer): UpdateAnnouncement[] {
     const { closedRound, closedRoot, round } = driver.status();
     const open = driver.content.inventory(closedRound).map(({ announcement }) => announcement);
     const updates = open.filter((update) => update.round < round);
@@ -173,6 +200,13 @@ export class Swarm {
       updates.push(...at.updates);
     }
     return updates;
+  }
+
+  /** The update that was announced, from the disk of whoever made it. */
+  decoded(update: UpdateAnnouncement): GridUpdate {
+    const decoded = this.codec.decode(this.#payload(update));
+    if (!decoded.ok) throw new TypeError(decoded.rejection.detail);
+    return decoded.update;
   }
 
   #payload({ author, payload }: UpdateAnnouncement): Uint8Array {
@@ -186,6 +220,7 @@ export class Swarm {
     const { power, id } = peer;
     const clock = power.clock(this.clock);
     const { rounds } = peer.options;
+    peer.trainerOptions.moves = this.#movesOf(peer);
     return createDriver(
       {
         runId: RUN_ID,
@@ -193,7 +228,7 @@ export class Swarm {
         layout: this.layout,
         hash: sha256,
         name: id,
-        genesisBody: this.#genesis,
+        genesisBody: peer.options.lacksModel ? undefined : this.genesis,
         ...(rounds === undefined ? {} : { rounds }),
       },
       {
@@ -220,10 +255,17 @@ export class Swarm {
         this.network.unplug(id);
       },
     );
-    await driver.start(new AbortController().signal);
+    await driver.start(new AbortController().signal, { heldRows: peer.heldRows });
     const { closedRound, closedRoot } = driver.status();
-    peer.closedRoots.set(closedRound, closedRoot);
+    if (closedRoot !== NO_BODY) peer.closedRoots.set(closedRound, closedRoot);
     this.network.plug(id, driver);
+  }
+
+  #movesOf({ heldRows }: SwarmPeer): ((index: number) => boolean) | undefined {
+    if (heldRows === undefined) return undefined;
+    const { offset } = this.layout.tensors.at(-1)!;
+    const held = new Set(heldRows);
+    return (index) => index < offset || held.has(Math.floor((index - offset) / WIDTH));
   }
 
   #observe(peer: SwarmPeer, event: ProtocolEvent): void {
