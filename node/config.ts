@@ -11,7 +11,7 @@ const SMALLEST_VOCABULARY = 257;
 const LARGEST_VOCABULARY = 1_048_576;
 
 const WHERE = "Where";
-const TEXT = "Text and vocabulary";
+export const TEXT = "Text and vocabulary";
 const COMPUTE = "Computation";
 const NETWORK = "Network";
 export const WATCHING = "Watching";

@@ -13,6 +13,7 @@ const entry = (name: string, load: () => Promise<Command<any>>): CommandEntry =>
 export const COMMANDS: readonly CommandEntry[] = [
   entry("demo", async () => (await import("./demo.ts")).demoCommand),
   entry("bootstrap", async () => (await import("./bootstrap.ts")).bootstrapCommand),
+  entry("tokenizer", async () => (await import("./tokenizer.ts")).tokenizerCommand),
   entry("init", async () => (await import("./init.ts")).initCommand),
   entry("plan", async () => (await import("./plan.ts")).planCommand),
   entry("peer", async () => (await import("./peer.ts")).peerCommand),

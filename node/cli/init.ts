@@ -2,18 +2,26 @@
 // id and where to begin.
 import { readFile } from "node:fs/promises";
 import { z } from "zod";
-import { bodyLength, bodyTensors } from "#model/architecture.ts";
+import { bodyLength } from "#model/architecture.ts";
+import { Tokenizer } from "#model/tokenizer/tokenizer.ts";
 import { formatInvite } from "#protocol/core/invite.ts";
+import { bodyRoot } from "#protocol/core/merkle.ts";
 import { type PresetName, presetNames, presets } from "#protocol/core/presets.ts";
-import { parseRunConfig, type RunConfig } from "#protocol/core/run-config.ts";
+import { parseRunConfig, type RunConfig, type RunConfigInput, VARIANTS } from "#protocol/core/run-config.ts";
 import { manifestBytes, runId } from "#protocol/core/run-manifest.ts";
 import { requireAddress } from "#protocol/net/addresses.ts";
-import { sha256 } from "#protocol/net/hash.ts";
+import { sha256, sha256Hex } from "#protocol/net/hash.ts";
+import { storeRunAsset } from "#protocol/net/run-assets.ts";
 import { storeRunManifest } from "#protocol/net/run-manifests.ts";
+import { type LoadedModel, loadModel } from "../models/load-model.ts";
 import { eventWriter } from "../observability/events.ts";
+import { sharedParametersOf } from "../peer/initial-parameters.ts";
 import { choice, setting, text, UsageError } from "../settings.ts";
 import { readIfPresent, writeAtomic } from "../storage/atomic-file.ts";
-import { count } from "../terminal/format.ts";
+import { bytes as byteText, count } from "../terminal/format.ts";
+import type { Output } from "../terminal/output.ts";
+import { ProgressLine } from "../terminal/progress-line.ts";
+import { sharedTensorsOf, sharedVocabularySize } from "../variants.ts";
 import { defineCommand } from "./command.ts";
 import { mergeConfigs, nestRunFlags, runFlags } from "./run-flags.ts";
 
@@ -25,8 +33,8 @@ export const initCommand = defineCommand({
   summary: "Make a run: its configuration, its id and the invite to join it.",
   description:
     "Makes a run out of a preset, a file and flags, in this order, later ones winning. Prints the invite, one string " +
-    "that names the run and where to begin, and writes the run's manifest. No vocabulary is agreed on: that is " +
-    "everyone's own.\n" +
+    "that names the run and where to begin, and writes the run's manifest. In variant spec-opt no vocabulary is agreed " +
+    "on: that is everyone's own. The other variants take a tokenizer that all peers share.\n" +
     presetNames.map((name) => `  ${name}: ${presets[name].description}`).join("\n"),
   settings: z.object({
     preset: setting(choice(presetNames as readonly [PresetName, ...PresetName[]]).default("tiny"), {
@@ -51,6 +59,18 @@ export const initCommand = defineCommand({
       defaultText: "<name>.run.json",
       group: "Run",
     }),
+    tokenizer: setting(text("must be a tokenizer.json").optional(), {
+      description:
+        "The byte-level BPE tokenizer.json that all peers share, in variants spec, trim and glob; the rendezvous keeps it too.",
+      value: "FILE",
+      group: "Run",
+    }),
+    body: setting(text("must be a model").optional(), {
+      description:
+        "Start from this model instead of a seed: a model folder or a peer's state directory. Gives the run its size.",
+      value: "MODEL",
+      group: "Run",
+    }),
     ...runFlags,
   }),
   examples: [
@@ -59,36 +79,113 @@ export const initCommand = defineCommand({
       "glossa init --preset small --name essays --local-steps 200 --bootstrap /dns4/…",
       "Another size, with changes",
     ],
+    [
+      "glossa init --variant trim --tokenizer tokenizer.json --bootstrap /ip4/…",
+      "One tokenizer, and embedding rows shared by those who use them",
+    ],
     ["glossa init --config run.json --json | jq -r .invite", "From a file, for programs"],
   ],
-  async run({ preset, config: file, bootstrap, output, ...flags }, { signal, stdout, flags: { json } }) {
+  async run(settings, { signal, stdout, stderr, flags: { json } }) {
+    const { preset, config: file, bootstrap, output, tokenizer: tokenizerPath, body, ...flags } = settings;
     bootstrap.forEach(requireAddress);
-    const config = parseRunConfig(
-      mergeConfigs(
-        presets[preset].config,
-        file === undefined ? {} : await readConfig(file),
-        nestRunFlags(flags),
-      ),
+    const tokenizer = tokenizerPath === undefined ? undefined : await readTokenizer(tokenizerPath);
+    const model = body === undefined ? undefined : await loadModel(body, { signal });
+    const merged = mergeConfigs(
+      presets[preset].config,
+      model === undefined ? {} : sizeOf(model),
+      file === undefined ? {} : await readConfig(file),
+      withVocabulary(nestRunFlags(flags), tokenizer),
     );
-    const manifest = manifestBytes(config, bodyTensors(config.model), sha256);
+    requireTokenizer(merged as RunConfigInput);
+    const seeded = parseRunConfig(merged);
+    const config = model === undefined ? seeded : startingFrom(body!, model, seeded);
+    const manifest = manifestBytes(config, sharedTensorsOf(config), sha256);
     const id = runId(manifest, sha256);
     const invite = formatInvite({ runId: id, addresses: bootstrap }, sha256);
     const path = output ?? `${config.name.replaceAll(" ", "-")}.run.json`;
-    await writeManifest(path, manifest);
-    if (bootstrap.length > 0) {
-      await storeRunManifest(
-        manifest,
-        bootstrap,
-        AbortSignal.any([signal, AbortSignal.timeout(UPLOAD_TIMEOUT_MS)]),
-      );
+    const tokenizerFile = tokenizer && path.replace(/(\.run)?\.json$|$/, ".tokenizer.json");
+    await writeNew(path, manifest, "another run");
+    if (tokenizer !== undefined) await writeNew(tokenizerFile!, tokenizer.bytes, "another tokenizer");
+    const uploaded = bootstrap.length > 0;
+    if (uploaded) {
+      const timeout = AbortSignal.timeout(UPLOAD_TIMEOUT_MS);
+      await storeRunManifest(manifest, bootstrap, AbortSignal.any([signal, timeout]));
+      if (tokenizer !== undefined) await upload(tokenizer.bytes, id, bootstrap, stderr, signal);
     }
-    const bodyParameters = bodyLength(config.model);
+    const files = { manifest: path, tokenizer: tokenizerFile };
     if (json) {
-      const uploaded = bootstrap.length > 0;
-      eventWriter(stdout)({ event: "run-created", runId: id, invite, file: path, uploaded, bodyParameters });
-    } else stdout.write(`${summary(config, id, path, bodyParameters, bootstrap.length > 0)}\n\n${invite}\n`);
+      const { variant } = config;
+      const bodyParameters = bodyLength(config.model);
+      const sharedParameters = bodyParameters + sharedRows(config) * config.model.width;
+      eventWriter(stdout)({
+        ...{ event: "run-created", runId: id, invite, file: path, tokenizerFile, uploaded },
+        ...{ variant, bodyParameters, sharedParameters },
+      });
+    } else stdout.write(`${summary(config, id, files, uploaded)}\n\n${invite}\n`);
   },
 });
+
+interface CommonTokenizer {
+  readonly bytes: Uint8Array;
+  readonly size: number;
+}
+
+/** @throws UsageError, TokenizerError */
+async function readTokenizer(path: string): Promise<CommonTokenizer> {
+  const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
+    throw new UsageError(`--tokenizer ${path} cannot be read (${error.code}): check the path.`);
+  });
+  return { bytes, size: Tokenizer.fromJson(bytes.toString("utf8")).vocabularySize };
+}
+
+function withVocabulary(config: RunConfigInput, tokenizer: CommonTokenizer | undefined): RunConfigInput {
+  if (tokenizer === undefined) return config;
+  return { ...config, vocabulary: { tokenizer: sha256Hex(tokenizer.bytes), size: tokenizer.size } };
+}
+
+/** A run that starts from a model has the model's size; how long its sequences are is the run's own choice. */
+function sizeOf({ config: { blocks, width, heads } }: LoadedModel): RunConfigInput {
+  return { model: { blocks, width, heads } };
+}
+
+function startingFrom(reference: string, model: LoadedModel, config: RunConfig): RunConfig {
+  return { ...config, initialBody: bodyRoot(sharedParametersOf(reference, model, config), sha256) };
+}
+
+/** The flags' own words for what the configuration's schema would say of its fields. */
+function requireTokenizer({ variant = "spec-opt", vocabulary }: RunConfigInput): void {
+  if (variant === "spec-opt" && vocabulary !== undefined) {
+    throw new UsageError(
+      "In variant spec-opt every peer has a tokenizer of its own: leave --tokenizer out, or give --variant spec, trim or glob.",
+    );
+  }
+  if (
+    (VARIANTS as readonly string[]).includes(variant) &&
+    variant !== "spec-opt" &&
+    vocabulary === undefined
+  ) {
+    throw new UsageError(
+      `In variant ${variant} all peers share one tokenizer: give it with --tokenizer; glossa tokenizer makes one.`,
+    );
+  }
+}
+
+async function upload(
+  bytes: Uint8Array,
+  id: string,
+  bootstrap: readonly string[],
+  stderr: Output,
+  signal: AbortSignal,
+): Promise<void> {
+  const progress = new ProgressLine(stderr);
+  try {
+    await storeRunAsset(bytes, id, bootstrap, signal, (sent, total) =>
+      progress.show(() => `giving the tokenizer to the rendezvous: ${byteText(sent)} of ${byteText(total)}`),
+    );
+  } finally {
+    progress.end();
+  }
+}
 
 async function readConfig(file: string): Promise<unknown> {
   const content = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
@@ -101,32 +198,52 @@ async function readConfig(file: string): Promise<unknown> {
   }
 }
 
-/** The manifest's exact bytes: their hash is the run's id. Another run's file is never written over. */
-async function writeManifest(path: string, manifest: Uint8Array): Promise<void> {
+/** The exact bytes, because they are hashed. What belongs to another run is never written over. */
+async function writeNew(path: string, bytes: Uint8Array, otherwise: string): Promise<void> {
   const there = await readIfPresent(path);
-  if (there !== undefined && Buffer.compare(there, manifest) !== 0) {
-    throw new UsageError(`${path} holds another run: give --output, or another --name.`);
+  if (there !== undefined && Buffer.compare(there, bytes) !== 0) {
+    throw new UsageError(`${path} holds ${otherwise}: give --output, or another --name.`);
   }
-  await writeAtomic(path, manifest);
+  await writeAtomic(path, bytes);
+}
+
+const sharedRows = (config: RunConfig): number => sharedVocabularySize(config) ?? 0;
+
+/** What of the run everyone shares, in words. */
+function variantText(config: RunConfig): string {
+  const rows = config.vocabulary?.size ?? 0;
+  switch (config.variant) {
+    case "spec-opt":
+      return "the body; tokenizer and embedding are everyone's own";
+    case "spec":
+      return `the body, and one tokenizer of ${count(rows)} tokens; embeddings are everyone's own`;
+    case "trim":
+      return `the body, and of ${count(rows)} embedding rows those that a peer's text uses`;
+    case "glob":
+      return `the body and all ${count(rows)} embedding rows`;
+  }
 }
 
 function summary(
   config: RunConfig,
   id: string,
-  path: string,
-  bodyParameters: number,
+  files: { readonly manifest: string; readonly tokenizer: string | undefined },
   uploaded: boolean,
 ): string {
   const { model, training, averaging } = config;
+  const lacking = files.tokenizer === undefined ? "--manifest" : "--manifest and --tokenizer";
   const next = uploaded
     ? "Anyone with this invite can join, with `glossa peer --join <invite> --data <texts>`:"
-    : "The invite names no address. The first peer needs --manifest, others --bootstrap with a peer's address:";
+    : `The invite names no address. The first peer needs ${lacking}, others --bootstrap with a peer's address:`;
   return [
     `Run ${config.name}, ${id}`,
-    `  body       ${count(bodyParameters)} parameters: ${model.blocks} blocks of width ${model.width}, sequences of ${model.sequenceLength} tokens`,
+    `  shared     ${variantText(config)} (variant ${config.variant})`,
+    `  body       ${count(bodyLength(model))} parameters: ${model.blocks} blocks of width ${model.width}, sequences of ${model.sequenceLength} tokens`,
     `  rounds     ${training.localSteps} steps of ${training.batchSize} sequences; learning rate falls over ${training.rounds} rounds`,
     `  averaging  ${averaging.codec}, ${averaging.weighting} weights`,
-    `  manifest   ${path}`,
+    ...(config.initialBody === undefined ? [] : ["  starts     from a model: the first peer needs --body"]),
+    `  manifest   ${files.manifest}`,
+    ...(files.tokenizer === undefined ? [] : [`  tokenizer  ${files.tokenizer}`]),
     "",
     next,
   ].join("\n");

@@ -69,15 +69,27 @@ export type PeerEvent =
     }
   | ({ readonly event: "finished" } & PeerSummary);
 
-/** What the other commands say: `glossa bootstrap` while it runs, `glossa init` as its only line. */
-export type CommandEvent = {
-  readonly event: "run-created";
-  readonly runId: string;
-  readonly invite: string;
-  readonly file: string;
-  readonly uploaded: boolean;
-  readonly bodyParameters: number;
-};
+/** What the other commands say: `glossa bootstrap` while it runs, `glossa init` and `glossa tokenizer` as their only line. */
+export type CommandEvent =
+  | {
+      readonly event: "run-created";
+      readonly runId: string;
+      readonly invite: string;
+      readonly file: string;
+      /** The common tokenizer, beside the manifest; absent where each peer has its own. */
+      readonly tokenizerFile: string | undefined;
+      readonly uploaded: boolean;
+      readonly variant: Variant;
+      readonly bodyParameters: number;
+      /** What is averaged: the body, and the embedding where it is shared. */
+      readonly sharedParameters: number;
+    }
+  | {
+      readonly event: "tokenizer-created";
+      readonly file: string;
+      readonly sha256: string;
+      readonly vocabularySize: number;
+    };
 
 export type GlossaEvent = PeerEvent | CommandEvent;
 

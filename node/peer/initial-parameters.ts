@@ -5,7 +5,7 @@ import { bodyRoot } from "#protocol/core/merkle.ts";
 import type { RunConfig } from "#protocol/core/run-config.ts";
 import { InitialBodyError } from "#protocol/errors.ts";
 import { sha256 } from "#protocol/net/hash.ts";
-import { loadModel } from "../models/load-model.ts";
+import { type LoadedModel, loadModel } from "../models/load-model.ts";
 import { UsageError } from "../settings.ts";
 import { sharedVocabularySize } from "../variants.ts";
 
@@ -24,14 +24,10 @@ export class InitialModelUnfitError extends Error {
 /**
  * What a run shares of a model: its body, and where rows are shared its embedding, which then has to be of the common
  * vocabulary. Flat, in the layout's order.
- * @throws InitialModelUnfitError and what loadModel throws
+ * @throws InitialModelUnfitError
  */
-export async function sharedParametersOf(
-  reference: string,
-  run: RunOfModel,
-  signal: AbortSignal,
-): Promise<Float32Array> {
-  const { config, body, embedding } = await loadModel(reference, { signal });
+export function sharedParametersOf(reference: string, model: LoadedModel, run: RunOfModel): Float32Array {
+  const { config, body, embedding } = model;
   for (const field of ["blocks", "width", "heads"] as const) {
     if (config[field] === run.model[field]) continue;
     throw new InitialModelUnfitError(
@@ -57,7 +53,7 @@ export async function sharedParametersOf(
 
 /**
  * The initial parameters of a run that names them, checked; `undefined` where they are left to the others.
- * @throws UsageError where the run starts from its seed, InitialBodyError, and as sharedParametersOf
+ * @throws UsageError where the run starts from its seed, InitialBodyError, InitialModelUnfitError, and as loadModel
  */
 export async function givenParameters(
   reference: string | undefined,
@@ -68,7 +64,7 @@ export async function givenParameters(
   if (run.initialBody === undefined) {
     throw new UsageError(`The run ${run.name} starts from its seed, not from a model: leave --body out.`);
   }
-  const shared = await sharedParametersOf(reference, run, signal);
+  const shared = sharedParametersOf(reference, await loadModel(reference, { signal }), run);
   const root = bodyRoot(shared, sha256);
   if (root !== run.initialBody) throw new InitialBodyError(run.initialBody, root);
   return shared;

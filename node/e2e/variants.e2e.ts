@@ -1,0 +1,166 @@
+// The variants whose peers share a tokenizer, with real processes: what is averaged, what travels, who comes late and who
+// is killed.
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { Tokenizer } from "#model/tokenizer/tokenizer.ts";
+import { parameterLayout } from "#protocol/core/layout.ts";
+import { parseRunConfig, type RunConfig } from "#protocol/core/run-config.ts";
+import { updateCodec } from "#protocol/core/update-codec.ts";
+import { sha256 } from "#protocol/net/hash.ts";
+import type { PeerStatus } from "../observability/status.ts";
+import { loadVocabularyRows } from "../storage/vocabulary-rows.ts";
+import { sharedTensorsOf } from "../variants.ts";
+import { type GlossaProcess, TestBed } from "./processes.ts";
+import { rootsOf, type SmallRun, scratchFile, startRun } from "./small-run.ts";
+
+const CORPORA = ["en-novels", "es-scripture", "zh-poetry"] as const;
+const TEXT_BYTES = 60_000;
+const COMMON_VOCABULARY = 600;
+
+/** One text for each peer, and a tokenizer that is trained on all of them. */
+let texts: readonly string[];
+let tokenizer: string;
+let library: TestBed;
+let run: SmallRun;
+
+beforeAll(async () => {
+  library = await TestBed.create();
+  texts = await Promise.all(CORPORA.map((name) => library.corpus(name, TEXT_BYTES)));
+  tokenizer = join(library.directory, "common.json");
+  const made = library.run(
+    ...["tokenizer", "--json", "--vocabulary-size", `${COMMON_VOCABULARY}`, "--output", tokenizer, ...texts],
+  );
+  await made.event("tokenizer-created");
+});
+afterAll(() => library.close());
+afterEach(() => run.bed.close());
+
+async function startVariant(variant: string, ...flags: string[]): Promise<RunConfig> {
+  run = await startRun(["--variant", variant, "--tokenizer", tokenizer, ...flags]);
+  const manifest = JSON.parse(await readFile(join(run.bed.directory, "run.json"), "utf8"));
+  return parseRunConfig(manifest.config);
+}
+
+/** The common ids that a peer's own vocabulary stands for. */
+async function rowsOf(peer: GlossaProcess): Promise<Int32Array | undefined> {
+  const { stateDirectory } = await peer.event("started");
+  const tokenizer = Tokenizer.fromJson(await readFile(join(stateDirectory, "tokenizer.json"), "utf8"));
+  return loadVocabularyRows(join(stateDirectory, "vocabulary.rows"), tokenizer.fingerprint);
+}
+
+/** Bytes of an update of `config`, whatever its values are. */
+function updateBytes(config: RunConfig, rows?: Int32Array): number {
+  const layout = parameterLayout(sharedTensorsOf(config), sha256);
+  return updateCodec(config, layout).encode(new Float32Array(layout.total).fill(0.01), rows).length;
+}
+
+const published = (peer: GlossaProcess) =>
+  peer.events.flatMap((event) => (event.event === "published" ? [event.payloadBytes] : []));
+
+it.each(["spec", "trim", "glob"] as const)(
+  "in variant %s lets three texts train together",
+  async (variant) => {
+    const config = await startVariant(variant, "--minimum-peers", "3", "--quorum", "1");
+    const peers = CORPORA.map((name, at) => run.peer(name, texts[at]!, "--rounds", "3"));
+    const rows = await Promise.all(peers.map((peer) => peer.event("finished")));
+    expect(await Promise.all(peers.map((peer) => peer.finished()))).toEqual([0, 0, 0]);
+
+    // All agree after every round.
+    const [first, ...others] = peers.map(rootsOf);
+    expect([...first!.keys()]).toEqual([0, 1, 2]);
+    for (const roots of others) expect(roots).toEqual(first);
+    for (const row of rows) {
+      expect(row).toMatchObject({
+        variant,
+        commonVocabularySize: COMMON_VOCABULARY,
+        bodyRoot: first!.get(2),
+      });
+      expect(row.bitsPerByteEnd!).toBeLessThan(row.bitsPerByteStart! - 0.2);
+    }
+
+    for (const [at, peer] of peers.entries()) {
+      const held = await rowsOf(peer);
+      const size = rows[at]!.vocabularySize;
+      if (variant === "glob") {
+        expect({ held, size }).toEqual({ held: undefined, size: COMMON_VOCABULARY });
+      } else {
+        expect(held).toHaveLength(size);
+        expect(size).toBeGreaterThan(256);
+        expect(size).toBeLessThan(COMMON_VOCABULARY);
+      }
+      // What travels is the body, with the rows that are shared and held.
+      expect(rows[at]!.heldRows).toBe(variant === "spec" ? undefined : size);
+      const bytes = updateBytes(config, variant === "trim" ? held : undefined);
+      expect(published(peer)).toEqual([bytes, bytes, bytes]);
+    }
+    const bodyAlone = updateBytes({ ...config, variant: "spec-opt", vocabulary: undefined });
+    expect(updateBytes(config) === bodyAlone).toBe(variant === "spec");
+  },
+);
+
+it("lets a newcomer join trim late, and gives it the tokenizer and the rows", async () => {
+  await startVariant("trim", "--minimum-peers", "2", "--local-steps", "20");
+  const until = ["--rounds", "24"];
+  const [en, es] = [0, 1].map((at) => run.peer(CORPORA[at]!, texts[at]!, ...until));
+  const { addresses } = await en!.event("listening");
+  const met = await es!.event("round-applied", ({ round, updates }) => round >= 2 && updates === 2);
+  await run.bootstrap.signal("SIGKILL");
+
+  const zh = run.peer(CORPORA[2], texts[2]!, "--bootstrap", addresses[0]!, ...until);
+  expect(await zh.event("tokenizer-ready")).toMatchObject({ trained: false });
+  const joined = await zh.event("round-started");
+  expect(joined.round).toBeGreaterThan(met.round);
+  for (const peer of [en!, es!, zh]) await peer.event("round-applied", ({ updates }) => updates === 3);
+  // The rows of bytes that the others have trained come with the body: there is nothing to fit first.
+  expect(zh.events.some(({ event }) => event === "warming")).toBe(false);
+
+  const { stateDirectory } = await zh.event("started");
+  const stats = run.bed.run("stats", "--json", "--state-dir", stateDirectory);
+  expect(await stats.finished()).toBe(0);
+  const { training } = JSON.parse(stats.output) as PeerStatus;
+  const held = (await rowsOf(zh))!.length;
+  expect(training).toMatchObject({ variant: "trim", vocabularySize: held, heldRows: held });
+  expect(training.commonVocabularySize).toBe(COMMON_VOCABULARY);
+
+  const ends = await Promise.all([en!, es!, zh].map((peer) => peer.event("finished")));
+  expect(new Set(ends.map(({ bodyRoot }) => bodyRoot)).size).toBe(1);
+});
+
+it("loses nothing of a trim peer that is killed and started again", async () => {
+  await startVariant("trim", "--minimum-peers", "2", "--local-steps", "60");
+  const flags = ["--checkpoint-interval-seconds", "1"];
+  const en = run.peer("en", texts[0]!);
+  const first = run.peer("es", texts[1]!, ...flags);
+  const ready = await first.event("tokenizer-ready");
+  const rows = await rowsOf(first);
+  const before = await first.event("round-applied", ({ round }) => round === 1);
+  await first.event("step", ({ round, step }) => round === before.round + 1 && step > 10);
+  expect(await first.signal("SIGKILL")).toMatchObject({ signal: "SIGKILL" });
+
+  const second = run.peer("es", texts[1]!, ...flags);
+  expect(await second.event("tokenizer-ready")).toEqual(ready);
+  expect(await rowsOf(second)).toEqual(rows);
+  const together = await second.event("round-applied", ({ updates }) => updates === 2);
+  await en.event("round-applied", ({ round, bodyRoot }) => {
+    return round === together.round && bodyRoot === together.bodyRoot;
+  });
+  const [, round, tokens] = /"resumed":\{"round":(\d+),.*?"totalTokens":(\d+)/.exec(second.output)!;
+  expect(Number(round)).toBeGreaterThanOrEqual(before.round);
+  expect(Number(tokens)).toBeGreaterThanOrEqual((before.round + 1) * 60 * 8 * 32);
+  for (const peer of [en, second]) expect(await peer.signal("SIGINT")).toEqual({ code: 0, signal: null });
+});
+
+it("refuses a vocabulary that is not the run's", async () => {
+  await startVariant("trim");
+  const own = run.peer("own", texts[0]!, "--vocabulary-size", "400");
+  expect(await own.finished()).toBe(2);
+  expect(own.output).toMatch(
+    /share one tokenizer of 600 tokens \(variant trim\): leave --vocabulary-size out/,
+  );
+
+  const foreign = await scratchFile(run.bed, "foreign.json", `${await readFile(tokenizer, "utf8")}\n`);
+  const other = run.peer("other", texts[0]!, "--tokenizer", foreign);
+  expect(await other.finished()).toBe(14);
+  expect(other.output).toMatch(/foreign\.json is not the tokenizer of the run/);
+});
