@@ -5,16 +5,19 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { bodyTensors } from "#model/architecture.ts";
 import { writeModelFolder } from "#model/checkpoint/model-folder.ts";
-import { genesisBody, initialEmbedding } from "#model/genesis.ts";
+import { genesisBody, genesisShared, initialEmbedding } from "#model/genesis.ts";
+import { restrict } from "#model/tokenizer/restrict.ts";
 import { trainTokenizer } from "#model/tokenizer/train-tokenizer.ts";
 import { parseRunConfig } from "#protocol/core/run-config.ts";
 import { manifestBytes, runId } from "#protocol/core/run-manifest.ts";
-import { sha256 } from "#protocol/net/hash.ts";
+import { sha256, sha256Hex } from "#protocol/net/hash.ts";
 import { openControlEndpoint } from "../observability/control-endpoint.ts";
 import type { PeerStatus } from "../observability/status.ts";
 import { ProtocolStore } from "../storage/protocol-store.ts";
 import { StateDirectory } from "../storage/state-directory.ts";
+import { saveVocabularyRows } from "../storage/vocabulary-rows.ts";
 import { saveTrainerCheckpoint } from "../trainer/checkpoint-file.ts";
+import { sharedTensorsOf, sharedVocabularySize } from "../variants.ts";
 import { loadModel } from "./load-model.ts";
 
 const { signal } = new AbortController();
@@ -156,6 +159,64 @@ describe("a peer's state directory", () => {
     await writeFile(state.tokenizerPath, larger.toJson());
     await expect(loadModel(state.path, { signal })).rejects.toMatchObject({ code: "MODEL_PARTS_MISMATCH" });
     await state.close();
+  });
+});
+
+describe("a peer that shares a vocabulary", () => {
+  const common = tokenizer;
+  const { tokenizer: restricted, rows } = restrict(common, common.encode("to be or not"));
+  const width = MODEL.width;
+
+  async function peerOf(variant: "spec" | "trim" | "glob") {
+    const vocabulary = { tokenizer: sha256Hex(Buffer.from(common.toJson())), size: 260 };
+    const terms = parseRunConfig({ name: variant, variant, vocabulary, model: MODEL });
+    const bytes = manifestBytes(terms, sharedTensorsOf(terms), sha256);
+    const state = await StateDirectory.open(join(directory, variant));
+    await state.bindToRun(runId(bytes, sha256), new TextDecoder().decode(bytes));
+    const shared = genesisShared(MODEL, sharedVocabularySize(terms), 5);
+    await (await ProtocolStore.open(state.path)).save(protocolCheckpoint(2, shared));
+    await writeFile(state.commonTokenizerPath, common.toJson());
+    const own = variant === "glob" ? common : restricted;
+    await writeFile(state.tokenizerPath, own.toJson());
+    if (variant !== "glob") await saveVocabularyRows(state.vocabularyRowsPath, own.fingerprint, rows);
+    await state.close();
+    return { path: state.path, body: shared.slice(0, genesisBody(MODEL, 5).length), shared };
+  }
+  const rowOf = (embedding: Float32Array, row: number) => embedding.slice(row * width, (row + 1) * width);
+
+  test("in variant trim has its rows of the common embedding, all on request", async () => {
+    const { path, body, shared } = await peerOf("trim");
+    const own = await loadModel(path, { signal });
+    expect(own.body).toEqual(body);
+    expect(own.config.vocabularySize).toBe(restricted.vocabularySize);
+    expect(own.tokenizer.fingerprint).toBe(restricted.fingerprint);
+    expect(own.rows).toEqual(rows);
+    const all = await loadModel(path, { signal, global: true });
+    expect(all.body).toEqual(body);
+    expect(all.embedding).toEqual(shared.slice(body.length));
+    expect(all.tokenizer.fingerprint).toBe(common.fingerprint);
+    expect(all.rows).toBeUndefined();
+    rows.forEach((row, id) => {
+      expect(rowOf(own.embedding, id)).toEqual(rowOf(all.embedding, row));
+    });
+  });
+
+  test("in variant glob has one embedding, whichever way it is asked for", async () => {
+    const { path, body, shared } = await peerOf("glob");
+    const [own, all] = [await loadModel(path, { signal }), await loadModel(path, { signal, global: true })];
+    for (const model of [own, all]) {
+      expect(model.embedding).toEqual(shared.slice(body.length));
+      expect(model.tokenizer.fingerprint).toBe(common.fingerprint);
+      expect(model.rows).toBeUndefined();
+    }
+  });
+
+  test("in variant spec has no global embedding", async () => {
+    const { path } = await peerOf("spec");
+    const loading = loadModel(path, { signal, global: true });
+    await expect(loading).rejects.toMatchObject({ code: "NO_GLOBAL_EMBEDDING" });
+    // Its own one is the trainer's, which has not trained yet.
+    await expect(loadModel(path, { signal })).rejects.toMatchObject({ code: "MODEL_NOT_READY" });
   });
 });
 

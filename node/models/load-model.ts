@@ -6,6 +6,7 @@ import { bodyLength, embeddingLength } from "#model/architecture.ts";
 import type { Tokenizer } from "#model/tokenizer/tokenizer.ts";
 import type { ModelConfig } from "#model/types.ts";
 import { findPeers, NoRunningPeerError } from "../observability/control-client.ts";
+import { STATE_FILES } from "../storage/state-directory.ts";
 import {
   ModelAmbiguousError,
   ModelNotFoundError,
@@ -66,7 +67,7 @@ async function load(reference: string, options: LoadModelOptions): Promise<Loade
       if (options.global) throw new NoGlobalEmbeddingError(reference, "it is a model folder");
       return loadFolderModel(reference, options);
     }
-    if (await exists(join(reference, "run.json"))) return loadPeerModel(reference, options);
+    if (await exists(join(reference, STATE_FILES.run))) return loadPeerModel(reference, options);
     throw new ModelNotFoundError(reference, "the folder holds neither a model nor a peer's state");
   }
   if (await exists(reference)) throw new ModelNotFoundError(reference, "it is a file");

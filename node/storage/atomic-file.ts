@@ -1,7 +1,7 @@
 // Files that are whole or absent: written aside, flushed, renamed into place, and the directory flushed too.
 // After a crash at any point the old content or the new one is there, never a mixture.
 import { randomBytes } from "node:crypto";
-import { type FileHandle, open, readFile, rename, rm, statfs } from "node:fs/promises";
+import { type FileHandle, open, rename, rm, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { DiskFullError, storageError } from "./errors.ts";
 
@@ -58,11 +58,29 @@ export async function writeJsonAtomic(
 /** Content of a file, `undefined` where there is none. */
 export async function readIfPresent(path: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
   try {
-    return await readFile(path);
+    const file = await open(path, "r");
+    try {
+      return await readWhole(file);
+    } finally {
+      await file.close();
+    }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw storageError(error, path);
   }
+}
+
+/** In pieces: readFile refuses more than 2 GiB, which the checkpoint of a 24-block model exceeds. */
+async function readWhole(file: FileHandle): Promise<Uint8Array<ArrayBuffer>> {
+  const { size } = await file.stat();
+  const bytes = new Uint8Array(size);
+  let filled = 0;
+  while (filled < size) {
+    const { bytesRead } = await file.read(bytes, filled, Math.min(size - filled, 2 ** 30), filled);
+    if (bytesRead === 0) break;
+    filled += bytesRead;
+  }
+  return bytes.subarray(0, filled);
 }
 
 /** True for a file that an interrupted write has left behind. */

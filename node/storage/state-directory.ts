@@ -14,6 +14,15 @@ import { isLeftover, readIfPresent, writeJsonAtomic } from "./atomic-file.ts";
 import { StateCorruptError, StateInUseError, StateOfAnotherRunError, storageError } from "./errors.ts";
 import { type Lock, LockHeldError, takeLock } from "./lock.ts";
 
+/** Names of the files that are read by others than the peer too. */
+export const STATE_FILES = {
+  run: "run.json",
+  tokenizer: "tokenizer.json",
+  commonTokenizer: "common-tokenizer.json",
+  vocabularyRows: "vocabulary.rows",
+  trainerCheckpoint: "trainer.checkpoint",
+} as const;
+
 const peerRecords = z.array(z.object({ peer: z.string(), addresses: z.array(z.string()) }));
 
 /** Root of all state that was given no other place. */
@@ -59,21 +68,21 @@ export class StateDirectory {
   }
 
   get tokenizerPath(): string {
-    return join(this.path, "tokenizer.json");
+    return join(this.path, STATE_FILES.tokenizer);
   }
 
   /** The tokenizer.json that the run names, byte for byte. */
   get commonTokenizerPath(): string {
-    return join(this.path, "common-tokenizer.json");
+    return join(this.path, STATE_FILES.commonTokenizer);
   }
 
   /** See vocabulary-rows.ts. */
   get vocabularyRowsPath(): string {
-    return join(this.path, "vocabulary.rows");
+    return join(this.path, STATE_FILES.vocabularyRows);
   }
 
   get trainerCheckpointPath(): string {
-    return join(this.path, "trainer.checkpoint");
+    return join(this.path, STATE_FILES.trainerCheckpoint);
   }
 
   get tokenCacheDirectory(): string {
@@ -122,7 +131,7 @@ export class StateDirectory {
   }
 
   get #runPath(): string {
-    return join(this.path, "run.json");
+    return join(this.path, STATE_FILES.run);
   }
 
   /** Gives the lock back. Nothing may be written after it. */
