@@ -1,7 +1,9 @@
 // Runs one cell from its description to its result. Everything it needs besides comes from the store, where an earlier cell
 // left it, or is a function of the cell.
 import { bodyLength } from "#model/architecture.ts";
+import { mix32 } from "#model/data/permutation.ts";
 import { NonFiniteStepError } from "#model/errors.ts";
+import { genesisBody } from "#model/genesis.ts";
 import type { ModelConfig, OptimizerConfig } from "#model/types.ts";
 import { loadBaselineCheckpoint, saveBaselineCheckpoint } from "#node/single-machine/baseline-checkpoint.ts";
 import { type Evaluated, trainBaseline } from "#node/single-machine/train-baseline.ts";
@@ -79,7 +81,7 @@ async function pretrainTogether(
   const { experiment, vocabularies, store, checkpointIntervalMs, onSteps, nowMs } = context;
   const { scale } = experiment;
   const global = await vocabularies.global(cell.heldOut, signal);
-  const { batchSize, localSteps, rounds, warmupSteps, model } = scale;
+  const { batchSize, localSteps, rounds, warmupSteps, momentsAcrossRounds, model } = scale;
   const run: RunConfig = parseRunConfig({
     seed: cell.seed,
     variant: method,
@@ -87,7 +89,7 @@ async function pretrainTogether(
       vocabulary: { tokenizer: global.tokenizer.fingerprint, size: global.tokenizer.vocabularySize },
     }),
     model,
-    training: { batchSize, localSteps, rounds, warmupSteps, learningRate },
+    training: { batchSize, localSteps, rounds, warmupSteps, momentsAcrossRounds, learningRate },
     averaging: { codec },
   });
   const path = store.partialPath(cell.id);
@@ -184,12 +186,21 @@ async function continueFrom(cell: Cell, context: CellContext, signal: AbortSigna
       evaluated: adapts ? [cell.heldOut] : experiment.corpora.map(({ name }) => name),
       tokenizer,
     },
-    { ...(made && { body: made.body }), ...(keeps && made?.embedding && { embedding: made.embedding }) },
+    {
+      body: made?.body ?? genesisBody(scale.model, cell.seed),
+      ...(keeps && made?.embedding && { embedding: made.embedding }),
+    },
     context,
     signal,
   );
   return { result: { ...result, peers: {} } };
 }
+
+/**
+ * Phase 2 begins with an embedding that no pre-training began with, and with the text in another order: a body must not
+ * meet again what it grew up with.
+ */
+const laterSeed = (seed: number): number => mix32(seed ^ 0x70683232);
 
 interface OneTraining {
   readonly method: "std" | "act";
@@ -241,7 +252,7 @@ async function trainOne(
         batchSize,
         localSteps: training.pointSteps,
         temperature: training.temperature,
-        seed: cell.seed,
+        seed: cell.phase === "pretrain" ? cell.seed : laterSeed(cell.seed),
         device: "cpu",
         threads: 1,
         checkpointIntervalMs: context.checkpointIntervalMs,

@@ -15,6 +15,8 @@ export interface Scale {
   readonly localSteps: number;
   readonly rounds: number;
   readonly warmupSteps: number;
+  /** What becomes of a peer's moments between rounds; the paper does not say. */
+  readonly momentsAcrossRounds: "keep" | "reset";
   /** DEPT's and act's learning rate, and where the baselines' grid begins. */
   readonly learningRate: number;
   /** Factors of `learningRate` among which each std takes its best. */
@@ -45,6 +47,7 @@ export const SCALES = {
     localSteps: 30,
     rounds: 10,
     warmupSteps: 15,
+    momentsAcrossRounds: "keep",
     learningRate: 4e-3,
     learningRateGrid: [2, 1, 0.5],
     globalVocabulary: 2048,
@@ -63,6 +66,7 @@ export const SCALES = {
     localSteps: 25,
     rounds: 4,
     warmupSteps: 10,
+    momentsAcrossRounds: "keep",
     learningRate: 4e-3,
     learningRateGrid: [1, 0.5],
     globalVocabulary: 1024,
@@ -82,6 +86,7 @@ export const SCALES = {
     localSteps: 3,
     rounds: 2,
     warmupSteps: 2,
+    momentsAcrossRounds: "keep",
     learningRate: 4e-3,
     learningRateGrid: [1],
     globalVocabulary: 300,
