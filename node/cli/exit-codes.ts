@@ -38,6 +38,7 @@ export const EXIT_TABLE: readonly Row[] = [
     "See --help of the command.",
     "USAGE",
     "VOCABULARY_SIZE_OUT_OF_RANGE",
+    "EMBEDDING_NOT_KEPT",
   ),
   row(
     3,
@@ -184,9 +185,10 @@ export const EXIT_TABLE: readonly Row[] = [
   ),
   row(
     30,
-    "a state directory that another process uses",
-    "Stop that one or give --state-dir.",
+    "a state directory or output folder that another process uses",
+    "Stop that one or give another directory.",
     "STATE_IN_USE",
+    "OUTPUT_IN_USE",
   ),
   row(31, "a state directory of another run", "Give another --state-dir.", "STATE_OF_ANOTHER_RUN"),
   row(
@@ -249,6 +251,13 @@ export const EXIT_TABLE: readonly Row[] = [
     "NO_GLOBAL_EMBEDDING",
   ),
   row(71, "a model whose parts do not belong together", "Restore it from a copy.", "MODEL_PARTS_MISMATCH"),
+  row(
+    72,
+    "an output folder that holds something else",
+    "Give the same settings to go on, another --output, or --force.",
+    "STATE_OF_ANOTHER_ADAPTATION",
+    "ADAPTATION_DAMAGED",
+  ),
   row(78, "a Node that is too old", "Use npx glossa or npm run glossa --.", "NODE_TOO_OLD"),
 ];
 

@@ -1,0 +1,171 @@
+// The output folder of an adaptation while it is made: what has to survive a kill lies in .adapt beside the model to be.
+//   .adapt/plan.json        settings and what follows from them; written last of what a beginning writes, so it vouches for it
+//   .adapt/tokenizer.json   the vocabulary          .adapt/state.checkpoint  weights, moments, position in the text
+//   .adapt/tokens/          cached token ids        .adapt/lock              who is at it
+//   curve.jsonl             held-out evaluations    the model itself comes at the end; plan.json stays and says it is done
+import { mkdir, readdir, rm } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { ModelFolderNotEmptyError } from "#model/checkpoint/hugging-face/errors.ts";
+import type { ModelConfig, OptimizerConfig } from "#model/types.ts";
+import { loadBaselineCheckpoint, saveBaselineCheckpoint } from "../single-machine/baseline-checkpoint.ts";
+import type { BaselineCheckpoint } from "../single-machine/train-baseline.ts";
+import { readIfPresent, writeAtomic, writeJsonAtomic } from "../storage/atomic-file.ts";
+import { storageError } from "../storage/errors.ts";
+import { type Lock, LockHeldError, takeLock } from "../storage/lock.ts";
+import { readJson } from "../storage/state-directory.ts";
+import type { CurvePoint } from "./curve.ts";
+import { AdaptationDamagedError, OtherAdaptationError, OutputInUseError } from "./errors.ts";
+
+/** Settings by name that the result depends on. */
+export type AdaptSettings = Readonly<Record<string, string | number | boolean | readonly string[] | null>>;
+
+/** Where the model came from. */
+export interface AdaptSource {
+  /** For people; may name a path. */
+  readonly description: string;
+  readonly [fact: string]: string | number;
+}
+
+/** What is decided when an adaptation begins. The model that it began with may be gone or trained on afterwards. */
+export interface AdaptPlan {
+  readonly settings: AdaptSettings;
+  readonly config: ModelConfig;
+  readonly optimizer: OptimizerConfig;
+  /** Peak rate of the model's pre-training. */
+  readonly learningRate: number;
+  readonly source: AdaptSource;
+  /** Rows of the embedding that came from it. */
+  readonly keptRows: number;
+  readonly isDone: boolean;
+}
+
+export class AdaptDirectory {
+  readonly path: string;
+  readonly #output: string;
+  readonly #lock: Lock;
+
+  private constructor(output: string, path: string, lock: Lock) {
+    this.#output = output;
+    this.path = path;
+    this.#lock = lock;
+  }
+
+  /**
+   * Makes or takes up the folder. `force` begins anew, whatever is in it.
+   * @throws ModelFolderNotEmptyError where something else is there, OutputInUseError, errors of the file system
+   */
+  static async open(output: string, { force }: { readonly force: boolean }): Promise<AdaptDirectory> {
+    const folder = resolve(output);
+    const path = join(folder, ".adapt");
+    let lock: Lock;
+    try {
+      await mkdir(folder, { recursive: true });
+      const present = await readdir(folder);
+      if (present.length > 0 && !present.includes(".adapt") && !force)
+        throw new ModelFolderNotEmptyError(output);
+      await mkdir(path, { recursive: true, mode: 0o700 });
+      lock = await takeLock(join(path, "lock"));
+    } catch (error) {
+      if (error instanceof LockHeldError) throw new OutputInUseError(output, error.holder);
+      throw storageError(error, output);
+    }
+    const directory = new AdaptDirectory(folder, path, lock);
+    if (force) await directory.#forget();
+    return directory;
+  }
+
+  get tokenCacheDirectory(): string {
+    return join(this.path, "tokens");
+  }
+
+  get tokenizerPath(): string {
+    return join(this.path, "tokenizer.json");
+  }
+
+  get curvePath(): string {
+    return join(this.#output, "curve.jsonl");
+  }
+
+  /**
+   * The plan that was made with these settings, `undefined` where none is.
+   * @throws OtherAdaptationError where it was made with others, StateCorruptError
+   */
+  async plan(settings: AdaptSettings): Promise<AdaptPlan | undefined> {
+    const plan = await readJson<AdaptPlan>(this.#planPath);
+    if (plan === undefined) return undefined;
+    const different = Object.keys({ ...plan.settings, ...settings }).find(
+      (name) => JSON.stringify(plan.settings[name]) !== JSON.stringify(settings[name]),
+    );
+    if (different !== undefined) throw new OtherAdaptationError(this.#output, different);
+    return plan;
+  }
+
+  async savePlan(plan: AdaptPlan): Promise<void> {
+    await writeJsonAtomic(this.#planPath, plan);
+  }
+
+  /** @throws AdaptationDamagedError */
+  async tokenizer(): Promise<string> {
+    return Buffer.from(await this.#read(this.tokenizerPath)).toString("utf8");
+  }
+
+  async saveTokenizer(json: string): Promise<void> {
+    await writeAtomic(this.tokenizerPath, json);
+  }
+
+  /** `texts` names the token files: a position means nothing in others. @throws OtherTrainingError, AdaptationDamagedError, CheckpointError */
+  async checkpoint(texts: string): Promise<BaselineCheckpoint> {
+    const checkpoint = await loadBaselineCheckpoint(this.#checkpointPath, texts);
+    if (checkpoint === undefined) throw new AdaptationDamagedError(this.#checkpointPath);
+    return checkpoint;
+  }
+
+  saveCheckpoint(texts: string, checkpoint: BaselineCheckpoint): Promise<void> {
+    return saveBaselineCheckpoint(this.#checkpointPath, texts, checkpoint);
+  }
+
+  async saveCurve(points: readonly CurvePoint[]): Promise<void> {
+    const lines = points.map((point) => `${JSON.stringify(point)}\n`);
+    await writeAtomic(this.curvePath, lines.join(""), { durable: false });
+  }
+
+  async curve(): Promise<CurvePoint[]> {
+    const lines = Buffer.from(await this.#read(this.curvePath))
+      .toString("utf8")
+      .trim()
+      .split("\n");
+    return lines.map((line) => JSON.parse(line) as CurvePoint);
+  }
+
+  /** Once the model is written: what only training needs goes, the plan stays. */
+  async finish(plan: AdaptPlan): Promise<void> {
+    await this.savePlan({ ...plan, isDone: true });
+    await rm(this.#checkpointPath, { force: true });
+    await rm(this.tokenCacheDirectory, { recursive: true, force: true });
+  }
+
+  async close(): Promise<void> {
+    await this.#lock.release();
+  }
+
+  async #read(path: string): Promise<Uint8Array> {
+    const bytes = await readIfPresent(path);
+    if (bytes === undefined) throw new AdaptationDamagedError(path);
+    return bytes;
+  }
+
+  get #planPath(): string {
+    return join(this.path, "plan.json");
+  }
+
+  get #checkpointPath(): string {
+    return join(this.path, "state.checkpoint");
+  }
+
+  /** The plan goes first: without it nothing else counts. */
+  async #forget(): Promise<void> {
+    for (const path of [this.#planPath, this.#checkpointPath, this.tokenizerPath, this.curvePath]) {
+      await rm(path, { force: true });
+    }
+  }
+}
