@@ -1,5 +1,5 @@
 // Typed calls over a message port: one answer per call, progress on the way, cancellation, errors that keep their code.
-// Knows nothing of training. Calls are served one after another, in the order they were made.
+// Knows nothing of training. Calls are served one after another, in the order they were made, except those that need not.
 import type { MessagePort, TransferListItem } from "node:worker_threads";
 
 /** What a method takes, reports while it runs, and gives back. */
@@ -122,11 +122,18 @@ export type Handlers<M extends Methods> = {
   ) => Promise<M[Name]["result"]>;
 };
 
-/** The serving side. `transferOf` names the buffers of a result that may move instead of being copied. */
+export interface ServeOptions<M extends Methods> {
+  /** The buffers of a result that may move instead of being copied. */
+  readonly transferOf?: (result: unknown) => TransferListItem[];
+  /** Methods that do not wait for the calls before them, nor others for them. */
+  readonly concurrent?: ReadonlySet<keyof M>;
+}
+
+/** The serving side. */
 export function serve<M extends Methods>(
   port: MessagePort,
   handlers: Handlers<M>,
-  transferOf: (result: unknown) => TransferListItem[] = () => [],
+  { transferOf = () => [], concurrent = new Set() }: ServeOptions<M> = {},
 ): void {
   const running = new Map<number, AbortController>();
   let last: Promise<void> = Promise.resolve();
@@ -154,6 +161,7 @@ export function serve<M extends Methods>(
     const controller = new AbortController();
     if (request.aborted) controller.abort();
     running.set(request.id, controller);
-    last = last.then(() => run(request));
+    if (concurrent.has(request.method)) void run(request);
+    else last = last.then(() => run(request));
   });
 }

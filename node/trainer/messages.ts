@@ -1,5 +1,6 @@
 // What the peer's thread asks of the trainer worker: the one table of methods both sides are typed by.
 import type { Device, OptimizerConfig } from "#model/types.ts";
+import type { GroupResult } from "./group-embedding.ts";
 import type { RoundPlan, RoundProgress, RoundResult } from "./round-trainer.ts";
 import type { CommonVocabulary, OwnVocabulary } from "./vocabulary.ts";
 
@@ -32,6 +33,8 @@ export type PrepareProgress =
 
 export interface PrepareResult {
   readonly vocabularySize: number;
+  /** Equal for tokenizers that give the same tokens. */
+  readonly tokenizerFingerprint: string;
   /** Common id of each token, ascending, where the vocabulary is a part of a common one. */
   readonly rows: Int32Array | undefined;
   readonly trainTokens: number;
@@ -45,6 +48,8 @@ export interface CreateOptions {
   readonly genesis: Float32Array;
   /** Rows of the shared embedding; `undefined` where the embedding is this peer's own. */
   readonly sharedVocabularySize: number | undefined;
+  /** The group that shares this peer's own embedding, and what the embedding is at first; its rows are this peer's. */
+  readonly group?: { readonly runId: string; readonly embedding: Float32Array } | undefined;
   readonly optimizer: OptimizerConfig;
   readonly batchSize: number;
   /** Sequences computed at once; the default is the batch. */
@@ -83,5 +88,22 @@ export type TrainerMethods = {
     result: RoundResult;
   };
   evaluate: { args: { held: Float32Array }; progress: never; result: number };
+  groupGenesis: {
+    args: { width: number; vocabularySize: number; seed: string };
+    progress: never;
+    result: Float32Array;
+  };
+  enterGroup: {
+    args: { round: number; embedding: Float32Array; carry: boolean };
+    progress: never;
+    result: null;
+  };
+  collectGroup: { args: { when: "round-end" | "now" }; progress: never; result: GroupResult };
   close: { args: null; progress: never; result: null };
 };
+
+/** Served at once, also while a local round is being trained: what the group does happens between its steps. */
+export const CONCURRENT_METHODS: ReadonlySet<keyof TrainerMethods> = new Set<keyof TrainerMethods>([
+  "enterGroup",
+  "collectGroup",
+]);

@@ -4,6 +4,8 @@
 import { countTargetBytes } from "#model/data/batches.ts";
 import { bitsPerByte, evaluateBitsPerByte } from "#model/eval/bits-per-byte.ts";
 import type { Batch, StepResult, TrainingModel, TrainingState } from "#model/types.ts";
+import { rebase, subtract } from "./carry.ts";
+import type { GroupCheckpoint, GroupEmbedding, GroupResult } from "./group-embedding.ts";
 import type { HeldParameters } from "./shared-parameters.ts";
 
 /** The run's choices that training needs (RunConfig.training and the sequence of the schedule). */
@@ -26,6 +28,7 @@ export interface TrainerCheckpoint {
   readonly start: Float32Array;
   readonly progress: RoundProgress;
   readonly batchPosition: unknown;
+  readonly group?: GroupCheckpoint | undefined;
 }
 
 /** What the round in progress has seen so far. A type, not an interface: it is stored as JSON. */
@@ -56,6 +59,8 @@ export interface RoundResult {
 export interface RoundTrainerModules {
   readonly model: TrainingModel;
   readonly parameters: HeldParameters;
+  /** Where the embedding is shared with a group. */
+  readonly group?: GroupEmbedding | undefined;
   readonly batches: BatchSource;
   /** UTF-8 bytes that each token id stands for; the denominator of bits per byte. */
   readonly byteLengths: ArrayLike<number>;
@@ -85,6 +90,10 @@ export class RoundTrainer {
   #untrained: Batch | undefined;
   /** Where the data stand after the last step that was taken. */
   #batchPosition: unknown;
+  /** The model does one thing at a time: a step, a look at held-out text, a move of its parameters, a save. */
+  #turn: Promise<unknown> = Promise.resolve();
+  /** Whoever waits for the end of a local round to take the group's progress. */
+  #groupWaiting: ((result: GroupResult) => void) | undefined;
 
   private constructor(
     plan: RoundPlan,
@@ -128,7 +137,7 @@ export class RoundTrainer {
     signal: AbortSignal,
   ): Promise<void> {
     const { model, parameters } = this.#modules;
-    await parameters.write(model, held);
+    await this.#inTurn(() => parameters.write(model, held));
     this.#start = held;
     while (!parameters.includeEmbedding && this.#progress.warmUpSteps < steps) {
       signal.throwIfAborted();
@@ -152,9 +161,10 @@ export class RoundTrainer {
     onStep: (step: number, bitsPerByte: number) => void,
     signal: AbortSignal,
   ): Promise<RoundResult> {
-    await this.#enter(round, held, carry);
+    await this.#inTurn(() => this.#enter(round, held, carry));
     const { model, nowMs } = this.#modules;
     const progress = this.#progress;
+    let collected: GroupResult | undefined;
     try {
       while (progress.step < this.#plan.localSteps) {
         signal.throwIfAborted();
@@ -164,39 +174,101 @@ export class RoundTrainer {
           (next) => model.trainStep(next, step, signal),
           signal,
         );
-        progress.computeMs += nowMs() - startedMs;
-        this.#count(batch, loss);
+        this.#count(batch, loss, nowMs() - startedMs);
         onStep(
           progress.step,
           bitsPerByte(loss * batch.targets.length, countTargetBytes(batch, this.#modules.byteLengths)),
         );
         if (nowMs() - this.#savedAtMs >= this.#plan.checkpointIntervalMs) await this.save();
       }
+      collected = await this.#inTurn(() => this.#endGroupRound());
     } finally {
       await this.save();
     }
-    return this.#result();
+    if (collected !== undefined) this.#groupWaiting?.(collected);
+    return this.#inTurn(() => this.#result());
+  }
+
+  /** Moves the embedding onto the group's base, between two steps; see group-embedding.ts. */
+  enterGroup(round: number, base: Float32Array, carry: boolean): Promise<void> {
+    return this.#inTurn(() => this.#group().enter(this.#modules.model, round, base, carry));
+  }
+
+  /**
+   * The group's progress, on disk before it is handed out: at the end of a local round, the next one where none has ended
+   * since the last time, or `now`.
+   */
+  async collectGroup(when: "round-end" | "now", signal: AbortSignal): Promise<GroupResult> {
+    const group = this.#group();
+    if (when === "round-end" && !group.isDue) return this.#atRoundEnd(signal);
+    return this.#inTurn(async () => {
+      const result = await group.collect(this.#modules.model);
+      await this.#save();
+      return result;
+    });
   }
 
   /** Bits per byte on held-out text of `held`, with an embedding of its own; training is left exactly where it was. */
-  async evaluate(held: Float32Array, signal: AbortSignal): Promise<number> {
+  evaluate(held: Float32Array, signal: AbortSignal): Promise<number> {
     const { model, parameters, heldOut, byteLengths } = this.#modules;
-    const local = await parameters.read(model);
-    await parameters.write(model, held);
-    try {
-      return (await evaluateBitsPerByte(model, heldOut(), byteLengths, signal)).bitsPerByte;
-    } finally {
-      await parameters.write(model, local);
-    }
+    return this.#inTurn(async () => {
+      const local = await parameters.read(model);
+      await parameters.write(model, held);
+      try {
+        return (await evaluateBitsPerByte(model, heldOut(), byteLengths, signal)).bitsPerByte;
+      } finally {
+        await parameters.write(model, local);
+      }
+    });
   }
 
-  async save(): Promise<void> {
-    const { model, save, nowMs } = this.#modules;
+  save(): Promise<void> {
+    return this.#inTurn(() => this.#save());
+  }
+
+  #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
+    const result = this.#turn.then(work);
+    this.#turn = result.catch(() => undefined);
+    return result;
+  }
+
+  #group(): GroupEmbedding {
+    const { group } = this.#modules;
+    if (group === undefined) throw new Error("this peer is in no group");
+    return group;
+  }
+
+  /** A local round of the run is over: what a waiting group gets of it. */
+  async #endGroupRound(): Promise<GroupResult | undefined> {
+    const { group, model } = this.#modules;
+    group?.roundEnded();
+    return this.#groupWaiting === undefined ? undefined : group?.collect(model);
+  }
+
+  #atRoundEnd(signal: AbortSignal): Promise<GroupResult> {
+    return new Promise((resolve, reject) => {
+      signal.throwIfAborted();
+      const leave = () => {
+        this.#groupWaiting = undefined;
+        reject(signal.reason);
+      };
+      this.#groupWaiting = (result) => {
+        this.#groupWaiting = undefined;
+        signal.removeEventListener("abort", leave);
+        resolve(result);
+      };
+      signal.addEventListener("abort", leave, { once: true });
+    });
+  }
+
+  async #save(): Promise<void> {
+    const { model, group, save, nowMs } = this.#modules;
     await save({
       state: await model.readState(),
       start: this.#start,
       progress: { ...this.#progress },
       batchPosition: this.#batchPosition,
+      group: group?.checkpoint(),
     });
     this.#savedAtMs = nowMs();
   }
@@ -210,7 +282,7 @@ export class RoundTrainer {
     const batch = this.#untrained ?? batches.next();
     this.#untrained = undefined;
     try {
-      const { loss } = await take(batch);
+      const { loss } = await this.#inTurn(() => take(batch));
       this.#batchPosition = batches.position;
       return { batch, loss };
     } catch (error) {
@@ -238,14 +310,18 @@ export class RoundTrainer {
     if (!carry) Object.assign(progress, { tokens: 0, bytes: 0, nats: 0, computeMs: 0 });
   }
 
-  #count(batch: Batch, loss: number): void {
+  #count(batch: Batch, loss: number, computeMs: number): void {
     const progress = this.#progress;
     const tokens = batch.targets.length;
+    const bytes = countTargetBytes(batch, this.#modules.byteLengths);
+    const nats = loss * tokens;
     progress.step++;
+    progress.computeMs += computeMs;
     progress.tokens += tokens;
     progress.totalTokens += tokens;
-    progress.bytes += countTargetBytes(batch, this.#modules.byteLengths);
-    progress.nats += loss * tokens;
+    progress.bytes += bytes;
+    progress.nats += nats;
+    this.#modules.group?.count({ tokens, bytes, nats, computeMs });
   }
 
   async #result(): Promise<RoundResult> {
@@ -261,22 +337,4 @@ export class RoundTrainer {
       computeMs,
     };
   }
-}
-
-function subtract(a: Float32Array, b: Float32Array): Float32Array {
-  const difference = new Float32Array(a.length);
-  for (let i = 0; i < a.length; i++) difference[i] = a[i]! - b[i]!;
-  return difference;
-}
-
-/**
- * Moves local progress from one start to another: to - (from - theta). Bits are kept where the start did not move, so that
- * a resumed round continues exactly.
- */
-function rebase(theta: Float32Array, from: Float32Array, to: Float32Array): Float32Array {
-  const moved = new Float32Array(theta.length);
-  for (let i = 0; i < theta.length; i++) {
-    moved[i] = from[i] === to[i] ? theta[i]! : to[i]! - (from[i]! - theta[i]!);
-  }
-  return moved;
 }

@@ -5,6 +5,7 @@ import { Worker } from "node:worker_threads";
 import { bodyLength } from "#model/architecture.ts";
 import type { RoundTraining, TrainerPort } from "#protocol/ports.ts";
 import { Caller } from "./channel.ts";
+import type { GroupResult } from "./group-embedding.ts";
 import type {
   BodyConfig,
   CreateOptions,
@@ -107,6 +108,25 @@ export class Trainer implements TrainerPort {
 
   evaluate(shared: Float32Array, signal: AbortSignal): Promise<number> {
     return this.#caller.call("evaluate", { held: this.#held.gather(shared) }, { signal });
+  }
+
+  /** A group's embedding at its round 0, computed from its seed alone. */
+  groupGenesis(
+    shape: { readonly width: number; readonly vocabularySize: number },
+    seed: string,
+    signal: AbortSignal,
+  ): Promise<Float32Array> {
+    return this.#caller.call("groupGenesis", { ...shape, seed }, { signal });
+  }
+
+  /** Moves this peer's own embedding onto the group's, between two steps. After `create` with a group. */
+  async enterGroup(round: number, embedding: Float32Array, carry: boolean): Promise<void> {
+    await this.#caller.call("enterGroup", { round, embedding, carry });
+  }
+
+  /** What this peer's own embedding has learnt for the group, at the end of a local round or `now`. */
+  collectGroup(when: "round-end" | "now", signal: AbortSignal): Promise<GroupResult> {
+    return this.#caller.call("collectGroup", { when }, { signal });
   }
 
   get #held(): SharedParameters {

@@ -8,15 +8,17 @@ import { prepareTokens, type TokenDataset } from "#model/data/token-cache.ts";
 import { genesisShared, initialEmbedding } from "#model/genesis.ts";
 import { RandomStream } from "#model/random.ts";
 import type { Tokenizer } from "#model/tokenizer/tokenizer.ts";
-import { serve } from "./channel.ts";
+import { type Handlers, serve } from "./channel.ts";
 import { loadTrainerCheckpoint, saveTrainerCheckpoint } from "./checkpoint-file.ts";
 import { createOnDevice } from "./device.ts";
-import type {
-  CreateOptions,
-  CreateResult,
-  PrepareOptions,
-  PrepareProgress,
-  TrainerMethods,
+import { GroupEmbedding } from "./group-embedding.ts";
+import {
+  CONCURRENT_METHODS,
+  type CreateOptions,
+  type CreateResult,
+  type PrepareOptions,
+  type PrepareProgress,
+  type TrainerMethods,
 } from "./messages.ts";
 import { RoundTrainer } from "./round-trainer.ts";
 import { SharedParameters } from "./shared-parameters.ts";
@@ -62,6 +64,7 @@ async function prepare(
   const { train, validation } = tokens;
   return {
     vocabularySize: tokenizer.vocabularySize,
+    tokenizerFingerprint: tokenizer.fingerprint,
     rows,
     trainTokens: train.tokens,
     trainBytes: train.bytes,
@@ -91,7 +94,7 @@ async function create(options: CreateOptions): Promise<CreateResult> {
       : BatchStream.restore(tokens.train, shape, checkpoint.batchPosition as BatchPosition);
   const embedding = sharesEmbedding
     ? genesis.subarray(bodyParameters)
-    : initialEmbedding(config, privateSeed);
+    : (options.group?.embedding ?? initialEmbedding(config, privateSeed));
   const { model, device } = await createOnDevice(options.device, {
     config,
     optimizer,
@@ -107,6 +110,7 @@ async function create(options: CreateOptions): Promise<CreateResult> {
     {
       model,
       parameters,
+      group: options.group && new GroupEmbedding(options.group.runId, checkpoint?.group),
       batches,
       byteLengths: tokenizer.byteLengths,
       heldOut: () =>
@@ -136,7 +140,7 @@ function rounds(): RoundTrainer {
   return training.rounds;
 }
 
-serve<TrainerMethods>(parentPort!, {
+const handlers: Handlers<TrainerMethods> = {
   genesis: async ({ body, sharedVocabularySize, seed }) => genesisShared(body, sharedVocabularySize, seed),
   prepare,
   create: (options) => create(options),
@@ -147,9 +151,17 @@ serve<TrainerMethods>(parentPort!, {
   trainRound: ({ round, held, carry }, report, signal) =>
     rounds().trainRound(round, held, carry, (step, bitsPerByte) => report({ step, bitsPerByte }), signal),
   evaluate: ({ held }, _, signal) => rounds().evaluate(held, signal),
+  groupGenesis: async ({ seed, ...shape }) => initialEmbedding(shape, seed),
+  enterGroup: async ({ round, embedding, carry }) => {
+    await rounds().enterGroup(round, embedding, carry);
+    return null;
+  },
+  collectGroup: async ({ when }, _, signal) => rounds().collectGroup(when, signal),
   close: async () => {
     await training?.dispose();
     training = undefined;
     return null;
   },
-});
+};
+
+serve(parentPort!, handlers, { concurrent: CONCURRENT_METHODS });
