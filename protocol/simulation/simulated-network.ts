@@ -1,24 +1,23 @@
 // A network on a virtual clock: seeded latency, loss, duplication and reordering of gossip, partitions, unanswered
-// requests. Implements NetworkPort with the checks a real one owes (length and hash of payloads, tiles and roots).
-import { hexSha256 } from "../core/hash.ts";
-import { rootOfTiles, tileCount, writeTile } from "../core/merkle.ts";
-import type {
-  Offence,
-  PeerId,
-  Presence,
-  SignedUpdate,
-  SnapshotManifest,
-  UpdateAnnouncement,
-} from "../core/types.ts";
-import { sha256 } from "../net/hash.ts";
-import type { ClockPort, NetworkListener, NetworkPort, ServedContent } from "../ports.ts";
+// requests; where asked for also bandwidth, a bounded number of connections, and bans. Implements NetworkPort; how
+// payloads and bodies are fetched, and the checks that a real network owes for them, is in transfers.ts.
+import type { Offence, PeerId, Presence, SignedUpdate, UpdateAnnouncement } from "../core/types.ts";
+import { OffenceBook } from "../net/offences.ts";
+import type { NetworkListener, NetworkPort, ServedContent } from "../ports.ts";
+import { type Disturbance, Disturbances } from "./disturbances.ts";
+import { type Access, Links } from "./links.ts";
+import { type MessageSizes, messageSizes } from "./message-sizes.ts";
 import type { Power } from "./power.ts";
 import { seededRandom } from "./random.ts";
+import { Topology } from "./topology.ts";
+import { type Channel, Traffic } from "./traffic.ts";
+import { fetchPayload, fetchSnapshot } from "./transfers.ts";
+import type { VirtualClock } from "./virtual-clock.ts";
 
 export interface Conditions {
   /** One way, uniform between the two: messages overtake each other. */
   latencyMs: readonly [number, number];
-  /** Share of gossip messages, and of requests, that vanish. */
+  /** Share of gossip messages, and without a model of links of requests, that vanish. */
   loss: number;
   /** Share of gossip messages that arrive twice. */
   duplication: number;
@@ -26,8 +25,29 @@ export interface Conditions {
 
 export const GOOD_CONDITIONS: Conditions = { latencyMs: [5, 40], loss: 0, duplication: 0 };
 
-/** A vanished request is given up after this. */
+/** What more of a real network is modelled. Without it everyone is connected with everyone and bytes take no time. */
+export interface NetworkModel {
+  /** Connections that a peer tries to have. */
+  readonly connections?: number;
+  readonly links?: {
+    readonly access: (peer: PeerId) => Access;
+    /** Streams send what is lost again. */
+    readonly packetLoss: number;
+    readonly lossLimitsRate: boolean;
+  };
+  /** Bytes on the wire that stand for a payload and for a body. */
+  readonly payloadBytes?: (bytes: number) => number;
+  readonly bodyBytes?: (bytes: number) => number;
+  /** Peers charged with too many offences are no longer heard or answered. */
+  readonly bans?: boolean;
+}
+
+/** A vanished request is given up after this; with a model of links as protocol/net/streams.ts does. */
 const REQUEST_TIMEOUT_MS = 2_000;
+const STREAM_TIMEOUT_MS = 15_000;
+/** protocol/net: a search for more peers, and how long a silent link lives (link-watch.ts, with its interval). */
+const SEARCH_INTERVAL_MS = 700;
+const SILENT_LINK_MS = 127_500;
 
 export interface Station {
   readonly listener: NetworkListener;
@@ -44,41 +64,76 @@ export interface Penalty {
 export class SimulatedNetwork {
   readonly conditions: Conditions;
   readonly penalties: Penalty[] = [];
-  readonly #clock: ClockPort;
+  readonly traffic = new Traffic();
+  readonly sizes: MessageSizes = messageSizes();
+  readonly bodyValues: number;
+  readonly model: NetworkModel;
+  readonly topology: Topology;
+  readonly links: Links | undefined;
+  readonly #clock: VirtualClock;
   readonly #random: () => number;
-  readonly #bodyValues: number;
   readonly #stations = new Map<PeerId, Station>();
-  #groups: readonly ReadonlySet<PeerId>[] = [];
+  readonly #faults: Disturbances;
+  readonly #books = new Map<PeerId, OffenceBook>();
 
-  constructor(clock: ClockPort, seed: number, bodyValues: number, conditions = GOOD_CONDITIONS) {
+  constructor(
+    clock: VirtualClock,
+    seed: number,
+    bodyValues: number,
+    conditions = GOOD_CONDITIONS,
+    model: NetworkModel = {},
+  ) {
     this.#clock = clock;
     this.#random = seededRandom(seed);
-    this.#bodyValues = bodyValues;
+    this.bodyValues = bodyValues;
     this.conditions = { ...conditions };
+    this.model = model;
+    this.#faults = new Disturbances(this.#random);
+    this.topology = new Topology(model.connections ?? Number.POSITIVE_INFINITY, this.#random);
+    const [least, most] = conditions.latencyMs;
+    this.links =
+      model.links &&
+      new Links(clock, {
+        ...model.links,
+        meanLatencyMs: (least + most) / 2,
+        latencyMs: () => this.#latencyMs(),
+        reachable: (from, to) => this.reachable(from, to),
+        life: (peer) => this.#stations.get(peer),
+      });
   }
 
-  /** Plugs a peer in; everyone hears that it is connected. */
+  /** Plugs a peer in: it connects, and both sides hear of it. */
   plug(peer: PeerId, station: Station): void {
     this.#stations.set(peer, station);
-    for (const [other, { listener }] of this.#stations) {
-      if (other === peer || !this.reachable(peer, other)) continue;
-      listener.onPeerConnected(peer);
-      station.listener.onPeerConnected(other);
-    }
+    this.topology.add(peer);
+    this.#connect(peer);
+    this.#lookAgain(peer);
   }
 
   unplug(peer: PeerId): void {
-    this.#stations.delete(peer);
-    for (const { listener } of this.#stations.values()) listener.onPeerDisconnected(peer);
+    if (!this.#stations.delete(peer)) return;
+    this.links?.forget(peer);
+    for (const other of this.topology.remove(peer)) {
+      this.#stations.get(other)?.listener.onPeerDisconnected(peer);
+      this.#lookAgain(other);
+    }
   }
 
   /** Only peers of the same group reach each other; without groups everyone does. */
   partition(...groups: readonly (readonly PeerId[])[]): void {
-    this.#groups = groups.map((group) => new Set(group));
+    this.topology.partition(...groups);
+    if (this.model.connections === undefined) return;
+    if (groups.length > 0) this.#clock.after(SILENT_LINK_MS, () => this.#cutSilent());
+    else for (const peer of this.topology.peers) this.#lookAgain(peer);
   }
 
   reachable(a: PeerId, b: PeerId): boolean {
-    return this.#groups.length === 0 || this.#groups.some((group) => group.has(a) && group.has(b));
+    return this.topology.reachable(a, b);
+  }
+
+  /** Faults around a peer from now on; without any the peer is as the others again. */
+  disturb(peer: PeerId, disturbance?: Disturbance): void {
+    this.#faults.set(peer, disturbance);
   }
 
   port(self: PeerId, power: Power): NetworkPort {
@@ -86,101 +141,83 @@ export class SimulatedNetwork {
       self,
       signUpdate: async (announcement) => signed(announcement),
       publishUpdate: async (update) => {
-        if (power.on) this.#gossip(self, ({ listener }) => listener.onUpdate(update, self));
+        if (!power.on) return;
+        this.#gossip(self, this.sizes.update, ({ listener }, from) => listener.onUpdate(update, from));
       },
       publishPresence: async (presence: Presence) => {
-        if (power.on) this.#gossip(self, ({ listener }) => listener.onPresence(presence, self));
+        if (!power.on) return;
+        this.#gossip(self, this.sizes.presence, ({ listener }, from) => listener.onPresence(presence, from));
       },
       fetchPayload: (update, holders, signal) =>
-        power.through(this.#fetchPayload(self, update, holders, signal)),
+        power.through(fetchPayload(this, self, update, holders, signal)),
       fetchInventory: (peer, fromRound, signal) =>
-        power.through(this.#request(self, peer, signal, async (content) => content.inventory(fromRound))),
+        power.through(this.#fetchInventory(self, peer, fromRound, signal)),
       fetchSnapshot: (peer, signal, onProgress) =>
-        power.through(this.#fetchSnapshot(self, peer, signal, onProgress)),
-      penalise: (peer, offence, detail) => {
-        this.penalties.push({ by: self, peer, offence, detail });
-      },
-      connectedPeers: () => [...this.#stations.keys()].filter((peer) => peer !== self),
+        power.through(fetchSnapshot(this, self, peer, signal, onProgress ?? (() => {}))),
+      penalise: (peer, offence, detail) => this.penalise(self, peer, offence, detail),
+      connectedPeers: () => this.connected(self),
     };
   }
 
-  #gossip(from: PeerId, deliver: (station: Station) => void): void {
-    for (const peer of this.#stations.keys()) {
-      if (peer === from) continue;
-      const copies = this.#chance(this.conditions.duplication) ? 2 : 1;
-      for (let copy = 0; copy < copies; copy++) {
-        if (this.#chance(this.conditions.loss)) continue;
-        this.#clock.after(this.#latencyMs(), () => {
-          const station = this.#stations.get(peer);
-          if (station !== undefined && this.reachable(from, peer)) deliver(station);
-        });
-      }
-    }
+  connected(self: PeerId): readonly PeerId[] {
+    return [...this.topology.neighbours(self)];
   }
 
-  async #fetchPayload(
-    self: PeerId,
-    update: SignedUpdate,
-    holders: readonly PeerId[],
-    signal: AbortSignal,
-  ): Promise<Uint8Array> {
-    const { author, payload: id, payloadBytes } = update.announcement;
-    for (const holder of new Set([...holders, author])) {
-      if (holder === self) continue;
-      try {
-        const bytes = await this.#request(self, holder, signal, (content) => content.payload(id));
-        if (bytes === undefined) continue;
-        if (bytes.length === payloadBytes && hexSha256(bytes, sha256) === id) return bytes.slice();
-        const detail = `${bytes.length} bytes that are not ${id.slice(0, 12)}`;
-        this.penalties.push({ by: self, peer: holder, offence: "hash-mismatch", detail });
-      } catch (error) {
-        if (signal.aborted) throw error;
-      }
-    }
-    throw new Error(`no holder gave the payload ${id.slice(0, 12)}`);
+  penalise(by: PeerId, peer: PeerId, offence: Offence, detail: string): void {
+    this.penalties.push({ by, peer, offence, detail });
+    if (this.model.bans !== true) return;
+    const book = this.#books.get(by) ?? new OffenceBook(this.#clock);
+    this.#books.set(by, book);
+    book.penalise(peer, offence);
   }
 
-  async #fetchSnapshot(
+  isBanned(by: PeerId, peer: PeerId): boolean {
+    return this.#books.get(by)?.isBanned(peer) === true;
+  }
+
+  /**
+   * Asks a peer: the way there, its answer, and the bytes of that on their way back. Rejects where the peer is gone or not
+   * reached. `received` hears of bytes that are through.
+   */
+  async request<Answer>(
     self: PeerId,
     peer: PeerId,
+    channel: Channel,
     signal: AbortSignal,
-    onProgress: ((bytes: number, totalBytes: number) => void) | undefined,
-  ): Promise<{ manifest: SnapshotManifest; body: Float32Array }> {
-    const manifest = await this.#request(self, peer, signal, async (content) => content.snapshot());
-    if (manifest === undefined) throw new Error("nothing to serve yet");
-    if (manifest.tiles.length !== tileCount(this.#bodyValues)) throw new Error("a body of another size");
-    if (rootOfTiles(manifest.tiles, sha256) !== manifest.root) throw new Error("tiles are not the root's");
-    const body = new Float32Array(this.#bodyValues);
-    for (const [index, id] of manifest.tiles.entries()) {
-      const tile = await this.#request(self, peer, signal, async (content) =>
-        content.tile(manifest.root, index),
-      );
-      if (tile === undefined || hexSha256(tile, sha256) !== id || !writeTile(body, index, tile)) {
-        throw new Error(`tile ${index} is missing or wrong`);
-      }
-      onProgress?.((index + 1) * tile.length, 4 * body.length);
-    }
-    return { manifest, body };
-  }
-
-  async #request<Answer>(
-    self: PeerId,
-    peer: PeerId,
-    signal: AbortSignal,
-    answer: (content: ServedContent) => Promise<Answer>,
+    answer: (content: ServedContent) => Answer | Promise<Answer>,
+    bytesOf: (answer: Answer) => number,
+    received: (bytes: number) => void = () => {},
   ): Promise<Answer> {
     signal.throwIfAborted();
     const station = this.#stations.get(peer);
-    const lost = station === undefined || !this.reachable(self, peer) || this.#chance(this.conditions.loss);
-    await this.#wait(lost ? REQUEST_TIMEOUT_MS : this.#latencyMs(), signal);
-    if (lost || this.#stations.get(peer) !== station) throw new Error(`${peer} does not answer`);
+    if (this.model.connections !== undefined && !this.topology.connected(self, peer)) {
+      throw new Error(`${peer} is not connected`);
+    }
+    if (this.isBanned(self, peer) || this.isBanned(peer, self)) throw new Error(`${peer} is banned`);
+    const extraMs = this.#faults.delayMs(self, peer);
+    const lost = !this.reachable(self, peer) || this.#requestIsLost(self, peer);
+    const gone = station === undefined && this.links === undefined;
+    const timeoutMs = this.links === undefined ? REQUEST_TIMEOUT_MS : STREAM_TIMEOUT_MS;
+    // With links, a stream is opened first: one more way there and back.
+    const openingMs = this.links === undefined ? 0 : this.#latencyMs() + this.#latencyMs();
+    this.#count(self, peer, channel, this.sizes.request);
+    await this.wait(lost || gone ? timeoutMs : openingMs + this.#latencyMs() + extraMs, signal);
+    if (lost || station === undefined || this.#stations.get(peer) !== station) {
+      throw new Error(`${peer} does not answer`);
+    }
     const answered = await answer(station.content);
-    await this.#wait(this.#latencyMs(), signal);
+    await this.#carry(peer, self, channel, bytesOf(answered), received, signal);
+    if (extraMs > 0) await this.wait(extraMs, signal);
     if (!this.reachable(self, peer)) throw new Error(`${peer} is gone`);
     return answered;
   }
 
-  #wait(delayMs: number, signal: AbortSignal): Promise<void> {
+  /** The bytes of an answer as they arrive, whole or not. */
+  delivered(from: PeerId, to: PeerId, bytes: Uint8Array): Uint8Array {
+    return this.#faults.delivered(from, to, bytes);
+  }
+
+  wait(delayMs: number, signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const abort = () => {
         cancel();
@@ -194,13 +231,144 @@ export class SimulatedNetwork {
     });
   }
 
+  async #fetchInventory(
+    self: PeerId,
+    peer: PeerId,
+    fromRound: number,
+    signal: AbortSignal,
+  ): Promise<readonly SignedUpdate[]> {
+    return this.request(
+      self,
+      peer,
+      "control",
+      signal,
+      (content) => content.inventory(fromRound),
+      (updates) => this.sizes.request + this.sizes.listed * updates.length,
+    );
+  }
+
+  /** Bytes from one peer to another: by the links where there are any, else in one message's time. */
+  #carry(
+    from: PeerId,
+    to: PeerId,
+    channel: Channel,
+    bytes: number,
+    received: (bytes: number) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { links } = this;
+    if (links === undefined) {
+      this.#count(from, to, channel, bytes);
+      return this.wait(this.#latencyMs(), signal);
+    }
+    let through = 0;
+    const progress = (now: number) => {
+      this.#count(from, to, channel, links.onWire(now - through));
+      through = now;
+      received(now);
+    };
+    return new Promise((resolve, reject) => {
+      const abort = () => {
+        cancel();
+        reject(signal.reason);
+      };
+      const over = (settle: () => void) => () => {
+        signal.removeEventListener("abort", abort);
+        settle();
+      };
+      const failed = (why: string) => over(() => reject(new Error(`${from}: ${why}`)))();
+      const cancel = links.start({ from, to, bytes, progress, done: over(resolve), failed });
+      signal.addEventListener("abort", abort, { once: true });
+    });
+  }
+
+  #gossip(author: PeerId, bytes: number, deliver: (station: Station, from: PeerId) => void): void {
+    const { topology, conditions } = this;
+    const hops = this.model.connections === undefined ? undefined : topology.hopsFrom(author);
+    const receivers = hops?.keys() ?? this.#stations.keys();
+    this.#countGossip(author, bytes * topology.meshDegree(author), 0);
+    for (const peer of receivers) {
+      if (peer === author) continue;
+      const copies = this.#chance(
+        Math.max(conditions.duplication, this.#faults.share("duplication", author, peer)),
+      )
+        ? 2
+        : 1;
+      const forwarded = bytes * Math.max(0, topology.meshDegree(peer) - 1);
+      this.#countGossip(peer, forwarded, Math.max(bytes, forwarded));
+      for (let copy = 0; copy < copies; copy++) {
+        if (this.#chance(Math.max(conditions.loss, this.#faults.share("loss", author, peer)))) continue;
+        const delayMs = this.#latencyMs() * (hops?.get(peer) ?? 1) + this.#faults.gossipDelayMs(author, peer);
+        this.#clock.after(delayMs, () => {
+          const station = this.#stations.get(peer);
+          if (station === undefined || !this.reachable(author, peer) || this.isBanned(peer, author)) return;
+          deliver(station, this.#handedOnBy(author, peer));
+        });
+      }
+    }
+  }
+
+  /** The neighbour from which gossip came: its author where the two are connected, else one who had it before. */
+  #handedOnBy(author: PeerId, peer: PeerId): PeerId {
+    if (this.model.connections === undefined || this.topology.connected(author, peer)) return author;
+    const hops = this.topology.hopsFrom(author);
+    const own = hops.get(peer) ?? 1;
+    for (const other of this.topology.neighbours(peer)) if ((hops.get(other) ?? own) < own) return other;
+    return author;
+  }
+
+  #countGossip(peer: PeerId, sent: number, received: number): void {
+    const { gossip } = this.traffic.of(peer);
+    gossip.sent += sent;
+    gossip.received += received;
+    this.links?.occupy(peer, sent, received);
+  }
+
+  #count(from: PeerId, to: PeerId, channel: Channel, bytes: number): void {
+    this.traffic.of(from)[channel].sent += bytes;
+    this.traffic.of(to)[channel].received += bytes;
+  }
+
+  #connect(peer: PeerId): boolean {
+    const added = this.topology.look(peer);
+    for (const other of added) {
+      this.#stations.get(other)?.listener.onPeerConnected(peer);
+      this.#stations.get(peer)?.listener.onPeerConnected(other);
+    }
+    return added.length > 0;
+  }
+
+  /** A peer that has too few connections looks for more until it has enough, or knows of nobody else. */
+  #lookAgain(peer: PeerId): void {
+    if (this.model.connections === undefined || !this.topology.wantsMore(peer)) return;
+    this.#clock.after(SEARCH_INTERVAL_MS, () => {
+      if (this.topology.has(peer) && this.topology.wantsMore(peer) && this.#connect(peer)) {
+        this.#lookAgain(peer);
+      }
+    });
+  }
+
+  #cutSilent(): void {
+    for (const [a, b] of this.topology.cutSilent()) {
+      this.#stations.get(a)?.listener.onPeerDisconnected(b);
+      this.#stations.get(b)?.listener.onPeerDisconnected(a);
+      this.#lookAgain(a);
+      this.#lookAgain(b);
+    }
+  }
+
   #latencyMs(): number {
     const [least, most] = this.conditions.latencyMs;
     return least + this.#random() * (most - least);
   }
 
+  #requestIsLost(a: PeerId, b: PeerId): boolean {
+    const everywhere = this.links === undefined ? this.conditions.loss : 0;
+    return this.#chance(Math.max(everywhere, this.#faults.share("loss", a, b)));
+  }
+
   #chance(probability: number): boolean {
-    return probability > 0 && this.#random() < probability;
+    return this.#faults.chance(probability);
   }
 }
 

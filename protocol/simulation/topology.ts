@@ -1,0 +1,170 @@
+// Who is connected with whom, and over how many hops gossip reaches each. Follows the rules of protocol/net: a peer dials
+// until it has as many connections as it wants, looks again when it has lost some, and a link that stays silent is hung
+// up; gossip runs over a mesh within those links, or straight to everyone in a small swarm. Owns no messages and no bytes.
+import type { PeerId } from "../core/types.ts";
+import { shuffled } from "./random.ts";
+
+/** gossipsub's wished degree of the mesh, and the most links that one side accepts beyond it. */
+const MESH_DEGREE = 6;
+const MESH_HIGH = 12;
+/** Up to here a publisher sends to every subscriber itself; see protocol/net/gossip.ts. */
+const FLOOD_UP_TO_PEERS = 8;
+/** protocol/net: `maxConnections`, four for each one that a peer wants, 64 at the least. */
+const leastConnections = (wanted: number): number => Math.max(64, 4 * wanted);
+
+export class Topology {
+  readonly #wanted: number;
+  readonly #random: () => number;
+  readonly #links = new Map<PeerId, Set<PeerId>>();
+  #groups: readonly ReadonlySet<PeerId>[] = [];
+  /** Made anew when links or partitions have changed. */
+  #mesh: ReadonlyMap<PeerId, ReadonlySet<PeerId>> | undefined;
+  readonly #hops = new Map<PeerId, ReadonlyMap<PeerId, number>>();
+
+  /** `wanted`: connections that a peer tries to have; Infinity connects everyone with everyone. */
+  constructor(wanted: number, random: () => number) {
+    this.#wanted = wanted;
+    this.#random = random;
+  }
+
+  get peers(): readonly PeerId[] {
+    return [...this.#links.keys()];
+  }
+
+  has(peer: PeerId): boolean {
+    return this.#links.has(peer);
+  }
+
+  neighbours(peer: PeerId): ReadonlySet<PeerId> {
+    return this.#links.get(peer) ?? NOBODY;
+  }
+
+  connected(a: PeerId, b: PeerId): boolean {
+    return this.#links.get(a)?.has(b) === true;
+  }
+
+  /** A peer that is there from now on, without links yet. */
+  add(peer: PeerId): void {
+    this.#links.set(peer, new Set());
+    this.#changed();
+  }
+
+  /** Gone with all its links; returns who was linked with it. */
+  remove(peer: PeerId): readonly PeerId[] {
+    const neighbours = [...this.neighbours(peer)];
+    for (const neighbour of neighbours) this.#links.get(neighbour)?.delete(peer);
+    this.#links.delete(peer);
+    this.#changed();
+    return neighbours;
+  }
+
+  /** One look around, as protocol/net's discovery takes it: returns the peers that are linked with `peer` now and were not. */
+  look(peer: PeerId): readonly PeerId[] {
+    const own = this.#links.get(peer);
+    if (own === undefined) return [];
+    const candidates = [...this.#links.keys()].filter(
+      (other) => other !== peer && !own.has(other) && this.reachable(peer, other),
+    );
+    const order = this.#wanted < candidates.length ? shuffled(candidates, this.#random) : candidates;
+    const added: PeerId[] = [];
+    for (const other of order) {
+      if (own.size >= this.#wanted) break;
+      const theirs = this.#links.get(other)!;
+      if (this.#wanted !== Number.POSITIVE_INFINITY && theirs.size >= leastConnections(this.#wanted))
+        continue;
+      own.add(other);
+      theirs.add(peer);
+      added.push(other);
+    }
+    if (added.length > 0) this.#changed();
+    return added;
+  }
+
+  /** Whether a peer would dial more, if there were any to reach. */
+  wantsMore(peer: PeerId): boolean {
+    return this.neighbours(peer).size < Math.min(this.#wanted, this.#links.size - 1);
+  }
+
+  /** Only peers of the same group reach each other; without groups everyone does. Links stay until they are cut. */
+  partition(...groups: readonly (readonly PeerId[])[]): void {
+    this.#groups = groups.map((group) => new Set(group));
+    this.#changed();
+  }
+
+  reachable(a: PeerId, b: PeerId): boolean {
+    return this.#groups.length === 0 || this.#groups.some((group) => group.has(a) && group.has(b));
+  }
+
+  /** Cuts all links between peers that do not reach each other; returns the pairs. */
+  cutSilent(): readonly (readonly [PeerId, PeerId])[] {
+    const pairs: [PeerId, PeerId][] = [];
+    for (const [peer, links] of this.#links) {
+      for (const other of links) if (peer < other && !this.reachable(peer, other)) pairs.push([peer, other]);
+    }
+    for (const [a, b] of pairs) {
+      this.#links.get(a)?.delete(b);
+      this.#links.get(b)?.delete(a);
+    }
+    if (pairs.length > 0) this.#changed();
+    return pairs;
+  }
+
+  /** Hops from `publisher` to everyone whom its gossip reaches now. */
+  hopsFrom(publisher: PeerId): ReadonlyMap<PeerId, number> {
+    const known = this.#hops.get(publisher);
+    if (known !== undefined) return known;
+    const hops = this.#breadthFirst(publisher);
+    this.#hops.set(publisher, hops);
+    return hops;
+  }
+
+  /** Mesh links of a peer: it hands each message on to all of them but the one it came from. */
+  meshDegree(peer: PeerId): number {
+    this.#mesh ??= this.#drawMesh();
+    return this.#mesh.get(peer)?.size ?? 0;
+  }
+
+  #breadthFirst(publisher: PeerId): ReadonlyMap<PeerId, number> {
+    this.#mesh ??= this.#drawMesh();
+    const mesh = this.#mesh;
+    const subscribers = this.neighbours(publisher);
+    const first = subscribers.size <= FLOOD_UP_TO_PEERS ? subscribers : (mesh.get(publisher) ?? NOBODY);
+    const hops = new Map<PeerId, number>();
+    let wave = [...first].filter((peer) => this.reachable(publisher, peer));
+    for (let hop = 1; wave.length > 0; hop++) {
+      for (const peer of wave) hops.set(peer, hop);
+      const next = new Set<PeerId>();
+      for (const peer of wave) {
+        for (const other of mesh.get(peer) ?? NOBODY) {
+          if (other !== publisher && !hops.has(other) && this.reachable(peer, other)) next.add(other);
+        }
+      }
+      wave = [...next];
+    }
+    return hops;
+  }
+
+  /** Everyone grafts neighbours at random up to the wished degree; a full one refuses. */
+  #drawMesh(): ReadonlyMap<PeerId, ReadonlySet<PeerId>> {
+    const mesh = new Map<PeerId, Set<PeerId>>([...this.#links.keys()].map((peer) => [peer, new Set()]));
+    for (const [peer, links] of this.#links) {
+      const own = mesh.get(peer)!;
+      const order = links.size > MESH_DEGREE ? shuffled([...links], this.#random) : links;
+      for (const other of order) {
+        if (own.size >= MESH_DEGREE) break;
+        const theirs = mesh.get(other)!;
+        if (theirs.size >= MESH_HIGH || !this.reachable(peer, other)) continue;
+        own.add(other);
+        theirs.add(peer);
+      }
+    }
+    return mesh;
+  }
+
+  #changed(): void {
+    this.#mesh = undefined;
+    this.#hops.clear();
+  }
+}
+
+const NOBODY: ReadonlySet<PeerId> = new Set();

@@ -1,0 +1,139 @@
+// Payloads and bodies over the simulated network, in the order and with the checks of protocol/net/payloads.ts and
+// snapshots.ts: several sources, what one has given is not asked of the next, and nothing is believed before its hash.
+import { hexSha256 } from "../core/hash.ts";
+import { rootOfTiles, tileCount, writeTile } from "../core/merkle.ts";
+import type { PeerId, SignedUpdate, SnapshotManifest } from "../core/types.ts";
+import { sha256 } from "../net/hash.ts";
+import type { SimulatedNetwork } from "./simulated-network.ts";
+
+/** protocol/net/snapshots.ts. */
+const MAX_SOURCES_AT_ONCE = 4;
+const MAX_PASSES = 3;
+/** A modelled body is fetched in so many pieces, shared out among its sources as they are free. */
+const PIECES = 64;
+
+export async function fetchPayload(
+  network: SimulatedNetwork,
+  self: PeerId,
+  update: SignedUpdate,
+  holders: readonly PeerId[],
+  signal: AbortSignal,
+): Promise<Uint8Array> {
+  const { author, payload: id, payloadBytes } = update.announcement;
+  const weight = network.model.payloadBytes?.(payloadBytes) ?? payloadBytes;
+  let received = 0;
+  for (const source of sourcesOf(network, self, [author, ...holders])) {
+    const before = received;
+    try {
+      const bytes = await network.request(
+        self,
+        source,
+        "payload",
+        signal,
+        (content) => content.payload(id),
+        (found) => network.sizes.request + (found === undefined ? 0 : weight - before),
+        (through) => {
+          received = Math.min(weight, before + through);
+        },
+      );
+      if (bytes === undefined) continue;
+      const arrived = network.delivered(source, self, bytes);
+      if (arrived.length === payloadBytes && hexSha256(arrived, sha256) === id) return arrived.slice();
+      network.penalise(
+        self,
+        source,
+        "hash-mismatch",
+        `${arrived.length} bytes that are not ${id.slice(0, 12)}`,
+      );
+      received = 0;
+    } catch (error) {
+      if (signal.aborted) throw error;
+    }
+  }
+  throw new Error(`no holder gave the payload ${id.slice(0, 12)}`);
+}
+
+/** The preferred peers first; where connections are few, any other neighbour may have it too. */
+function sourcesOf(
+  network: SimulatedNetwork,
+  self: PeerId,
+  preferred: readonly PeerId[],
+): ReadonlySet<PeerId> {
+  const known = preferred.filter((peer) => peer !== self);
+  if (network.model.connections === undefined) return new Set(known);
+  const connected = network.topology.neighbours(self);
+  return new Set([...known.filter((peer) => connected.has(peer)), ...connected]);
+}
+
+export async function fetchSnapshot(
+  network: SimulatedNetwork,
+  self: PeerId,
+  peer: PeerId,
+  signal: AbortSignal,
+  onProgress: (bytes: number, totalBytes: number) => void,
+): Promise<{ manifest: SnapshotManifest; body: Float32Array }> {
+  const { bodyValues, sizes } = network;
+  const manifest = await network.request(
+    self,
+    peer,
+    "snapshot",
+    signal,
+    (content) => content.snapshot(),
+    (found) =>
+      sizes.request +
+      (found === undefined ? 0 : 32 * found.tiles.length + sizes.listed * found.updates.length),
+  );
+  if (manifest === undefined) throw new Error("nothing to serve yet");
+  if (manifest.tiles.length !== tileCount(bodyValues)) throw new Error("a body of another size");
+  if (rootOfTiles(manifest.tiles, sha256) !== manifest.root) throw new Error("tiles are not the root's");
+  const body = new Float32Array(bodyValues);
+  const totalBytes = network.model.bodyBytes?.(4 * bodyValues) ?? 4 * bodyValues;
+  const pieces = Math.max(manifest.tiles.length, network.links === undefined ? 1 : PIECES);
+  const missing = Array.from({ length: pieces }, (_, index) => index);
+  const liars = new Set<PeerId>();
+  let done = 0;
+
+  const pullFrom = async (source: PeerId) => {
+    for (let piece = missing.shift(); piece !== undefined; piece = missing.shift()) {
+      const index = Math.floor((piece * manifest.tiles.length) / pieces);
+      try {
+        const tile = await network.request(
+          self,
+          source,
+          "snapshot",
+          signal,
+          (content) => content.tile(manifest.root, index),
+          (found) => sizes.request + (found === undefined ? 0 : totalBytes / pieces),
+        );
+        if (tile === undefined) throw new Error(`${source} does not serve this body`);
+        const arrived = network.delivered(source, self, tile);
+        if (hexSha256(arrived, sha256) !== manifest.tiles[index] || !writeTile(body, index, arrived)) {
+          liars.add(source);
+          network.penalise(self, source, "hash-mismatch", `tile ${index} has another hash`);
+          throw new Error(`tile ${index} is wrong`);
+        }
+        onProgress((++done * totalBytes) / pieces, totalBytes);
+      } catch {
+        missing.push(piece);
+        signal.throwIfAborted();
+        return;
+      }
+    }
+  };
+  for (let pass = 0; pass < MAX_PASSES && done < pieces; pass++) {
+    const helpers = network.connected(self).filter((other) => other !== peer);
+    const sources = [peer, ...helpers].filter((source) => !liars.has(source));
+    const work = async () => {
+      for (
+        let source = sources.shift();
+        source !== undefined && missing.length > 0;
+        source = sources.shift()
+      ) {
+        await pullFrom(source);
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(MAX_SOURCES_AT_ONCE, sources.length) }, work));
+  }
+  if (done === pieces) return { manifest, body };
+  throw new Error(`only ${done} of ${pieces} pieces of the body could be fetched`);
+}
