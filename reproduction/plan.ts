@@ -56,9 +56,21 @@ export function cellsOf(
   const all = seeds.flatMap((seed) =>
     mainCells(experiment, seed, (temperature) => rates.get(temperature) ?? learningRate),
   );
-  const compressed = ({ pretraining }: Cell) => isCompressed(pretraining);
-  return [...all.filter((cell) => !compressed(cell)), ...all.filter(compressed)];
+  // Stable: within a tier the order stays, so that a body is made before it is used.
+  return all.toSorted((a, b) => tierOf(a) - tierOf(b));
 }
+
+/** What says most comes first, of every seed: a reproduction that is cut short has that. */
+function tierOf({ pretraining }: Cell): number {
+  if (pretraining === undefined) return 0;
+  if (isCompressed(pretraining)) return 2;
+  const isExtra =
+    "matched" in pretraining && pretraining.matched === "tokens" && !isFirstOfItsKind(pretraining);
+  return isExtra ? 1 : 0;
+}
+
+const isFirstOfItsKind = ({ method, temperature }: { method: string; temperature: number }): boolean =>
+  method === "std" && temperature === 0;
 
 /** The cells whose method, label or phase is among `only`, and those that they need. */
 export function selected(cells: readonly Cell[], only: readonly string[] | undefined): Cell[] {
