@@ -15,6 +15,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   entry("bootstrap", async () => (await import("./bootstrap.ts")).bootstrapCommand),
   entry("tokenizer", async () => (await import("./tokenizer.ts")).tokenizerCommand),
   entry("init", async () => (await import("./init.ts")).initCommand),
+  entry("import", async () => (await import("./import.ts")).importCommand),
   entry("plan", async () => (await import("./plan.ts")).planCommand),
   entry("train", async () => (await import("./train.ts")).trainCommand),
   entry("peer", async () => (await import("./peer.ts")).peerCommand),

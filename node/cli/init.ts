@@ -22,11 +22,49 @@ import { bytes as byteText, count } from "../terminal/format.ts";
 import type { Output } from "../terminal/output.ts";
 import { ProgressLine } from "../terminal/progress-line.ts";
 import { sharedTensorsOf, sharedVocabularySize } from "../variants.ts";
-import { defineCommand } from "./command.ts";
+import { type CommandContext, defineCommand } from "./command.ts";
 import { mergeConfigs, nestRunFlags, runFlags } from "./run-flags.ts";
 
 /** A rendezvous answers in milliseconds; a dead address takes this long to say so. */
 const UPLOAD_TIMEOUT_MS = 20_000;
+
+const initSettings = z.object({
+  preset: setting(choice(presetNames as readonly [PresetName, ...PresetName[]]).default("tiny"), {
+    description: "Where to begin.",
+    value: "PRESET",
+    group: "Run",
+  }),
+  config: setting(text("must be a file").optional(), {
+    description: "A JSON file with fields of the configuration, over those of the preset.",
+    value: "FILE",
+    group: "Run",
+  }),
+  bootstrap: setting(z.array(text("must be multiaddrs")).default([]), {
+    description: "Address of a rendezvous or peer, for the invite; it is given the manifest.",
+    value: "MULTIADDR",
+    list: true,
+    group: "Run",
+  }),
+  output: setting(text("must be a file").optional(), {
+    description: "Where to write the manifest.",
+    value: "FILE",
+    defaultText: "<name>.run.json",
+    group: "Run",
+  }),
+  tokenizer: setting(text("must be a tokenizer.json").optional(), {
+    description:
+      "The byte-level BPE tokenizer.json that all peers share, in variants spec, trim and glob; the rendezvous keeps it too.",
+    value: "FILE",
+    group: "Run",
+  }),
+  body: setting(text("must be a model").optional(), {
+    description:
+      "Start from this model instead of a seed: a model folder or a peer's state directory. Gives the run its size.",
+    value: "MODEL",
+    group: "Run",
+  }),
+  ...runFlags,
+});
 
 export const initCommand = defineCommand({
   name: "init",
@@ -36,43 +74,7 @@ export const initCommand = defineCommand({
     "that names the run and where to begin, and writes the run's manifest. In variant spec-opt no vocabulary is agreed " +
     "on: that is everyone's own. The other variants take a tokenizer that all peers share.\n" +
     presetNames.map((name) => `  ${name}: ${presets[name].description}`).join("\n"),
-  settings: z.object({
-    preset: setting(choice(presetNames as readonly [PresetName, ...PresetName[]]).default("tiny"), {
-      description: "Where to begin.",
-      value: "PRESET",
-      group: "Run",
-    }),
-    config: setting(text("must be a file").optional(), {
-      description: "A JSON file with fields of the configuration, over those of the preset.",
-      value: "FILE",
-      group: "Run",
-    }),
-    bootstrap: setting(z.array(text("must be multiaddrs")).default([]), {
-      description: "Address of a rendezvous or peer, for the invite; it is given the manifest.",
-      value: "MULTIADDR",
-      list: true,
-      group: "Run",
-    }),
-    output: setting(text("must be a file").optional(), {
-      description: "Where to write the manifest.",
-      value: "FILE",
-      defaultText: "<name>.run.json",
-      group: "Run",
-    }),
-    tokenizer: setting(text("must be a tokenizer.json").optional(), {
-      description:
-        "The byte-level BPE tokenizer.json that all peers share, in variants spec, trim and glob; the rendezvous keeps it too.",
-      value: "FILE",
-      group: "Run",
-    }),
-    body: setting(text("must be a model").optional(), {
-      description:
-        "Start from this model instead of a seed: a model folder or a peer's state directory. Gives the run its size.",
-      value: "MODEL",
-      group: "Run",
-    }),
-    ...runFlags,
-  }),
+  settings: initSettings,
   examples: [
     ["glossa init --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…", "The smallest run, for a first try"],
     [
@@ -85,45 +87,95 @@ export const initCommand = defineCommand({
     ],
     ["glossa init --config run.json --json | jq -r .invite", "From a file, for programs"],
   ],
-  async run(settings, { signal, stdout, stderr, flags: { json } }) {
-    const { preset, config: file, bootstrap, output, tokenizer: tokenizerPath, body, ...flags } = settings;
-    bootstrap.forEach(requireAddress);
-    const tokenizer = tokenizerPath === undefined ? undefined : await readTokenizer(tokenizerPath);
-    const model = body === undefined ? undefined : await loadModel(body, { signal });
-    const merged = mergeConfigs(
-      presets[preset].config,
-      model === undefined ? {} : sizeOf(model),
-      file === undefined ? {} : await readConfig(file),
-      withVocabulary(nestRunFlags(flags), tokenizer),
-    );
-    requireTokenizer(merged as RunConfigInput);
-    const seeded = parseRunConfig(merged);
-    const config = model === undefined ? seeded : startingFrom(body!, model, seeded);
-    const manifest = manifestBytes(config, sharedTensorsOf(config), sha256);
-    const id = runId(manifest, sha256);
-    const invite = formatInvite({ runId: id, addresses: bootstrap }, sha256);
-    const path = output ?? `${config.name.replaceAll(" ", "-")}.run.json`;
-    const tokenizerFile = tokenizer && path.replace(/(\.run)?\.json$|$/, ".tokenizer.json");
-    await writeNew(path, manifest, "another run");
-    if (tokenizer !== undefined) await writeNew(tokenizerFile!, tokenizer.bytes, "another tokenizer");
-    const uploaded = bootstrap.length > 0;
-    if (uploaded) {
-      const timeout = AbortSignal.timeout(UPLOAD_TIMEOUT_MS);
-      await storeRunManifest(manifest, bootstrap, AbortSignal.any([signal, timeout]));
-      if (tokenizer !== undefined) await upload(tokenizer.bytes, id, bootstrap, stderr, signal);
-    }
-    const files = { manifest: path, tokenizer: tokenizerFile };
-    if (json) {
-      const { variant } = config;
-      const bodyParameters = bodyLength(config.model);
-      const sharedParameters = bodyParameters + sharedRows(config) * config.model.width;
-      eventWriter(stdout)({
-        ...{ event: "run-created", runId: id, invite, file: path, tokenizerFile, uploaded },
-        ...{ variant, bodyParameters, sharedParameters },
-      });
-    } else stdout.write(`${summary(config, id, files, uploaded)}\n\n${invite}\n`);
+  async run(settings, context) {
+    printRun(await makeRun(settings, context), context);
   },
 });
+
+export type InitSettings = z.output<typeof initSettings>;
+
+/** A run as it was made: written to its files, and uploaded where an address was given. */
+export interface MadeRun {
+  readonly config: RunConfig;
+  readonly id: string;
+  readonly invite: string;
+  readonly files: { readonly manifest: string; readonly tokenizer: string | undefined };
+  readonly uploaded: boolean;
+}
+
+/** A model folder that a run takes everything from. */
+export interface ImportedModel {
+  readonly reference: string;
+  readonly model: LoadedModel;
+  /** Becomes the common tokenizer of a run that needs one. */
+  readonly tokenizerPath: string;
+}
+
+/** @throws UsageError, RunConfigError, InitialModelUnfitError, errors of loading, writing and uploading */
+export async function makeRun(
+  settings: InitSettings,
+  { signal, stderr }: Pick<CommandContext, "signal" | "stderr">,
+  imported?: ImportedModel,
+): Promise<MadeRun> {
+  const { preset, config: file, bootstrap, output, body = imported?.reference, ...flags } = settings;
+  bootstrap.forEach(requireAddress);
+  const model = imported?.model ?? (body === undefined ? undefined : await loadModel(body, { signal }));
+  const asked = mergeConfigs(
+    presets[preset].config,
+    model === undefined ? {} : sizeOf(model),
+    imported === undefined ? {} : { model: { sequenceLength: imported.model.config.sequenceLength } },
+    file === undefined ? {} : await readConfig(file),
+    nestRunFlags(flags),
+  ) as RunConfigInput;
+  const needsOne = (asked.variant ?? "spec-opt") !== "spec-opt";
+  const tokenizerPath = settings.tokenizer ?? (needsOne ? imported?.tokenizerPath : undefined);
+  const tokenizer = tokenizerPath === undefined ? undefined : await readTokenizer(tokenizerPath);
+  const merged = withVocabulary(asked, tokenizer);
+  requireTokenizer(merged);
+  const seeded = parseRunConfig(merged);
+  const config = model === undefined ? seeded : startingFrom(body!, model, seeded);
+  const manifest = manifestBytes(config, sharedTensorsOf(config), sha256);
+  const id = runId(manifest, sha256);
+  const invite = formatInvite({ runId: id, addresses: bootstrap }, sha256);
+  const path = output ?? `${config.name.replaceAll(" ", "-")}.run.json`;
+  const tokenizerFile = tokenizer && path.replace(/(\.run)?\.json$|$/, ".tokenizer.json");
+  await writeNew(path, manifest, "another run");
+  if (tokenizer !== undefined) await writeNew(tokenizerFile!, tokenizer.bytes, "another tokenizer");
+  const uploaded = bootstrap.length > 0;
+  if (uploaded) {
+    const timeout = AbortSignal.timeout(UPLOAD_TIMEOUT_MS);
+    await storeRunManifest(manifest, bootstrap, AbortSignal.any([signal, timeout]));
+    if (tokenizer !== undefined) await upload(tokenizer.bytes, id, bootstrap, stderr, signal);
+  }
+  return { config, id, invite, files: { manifest: path, tokenizer: tokenizerFile }, uploaded };
+}
+
+/** One event for programs; for people a summary, what comes next, and the invite on a line of its own. */
+export function printRun(
+  run: MadeRun,
+  { stdout, flags: { json } }: Pick<CommandContext, "stdout" | "flags">,
+  next = nextOf(run),
+): void {
+  const { config, id, invite, files, uploaded } = run;
+  if (!json) {
+    stdout.write(`${summary(run)}\n\n${next}\n\n${invite}\n`);
+    return;
+  }
+  const { variant } = config;
+  const bodyParameters = bodyLength(config.model);
+  const sharedParameters = bodyParameters + sharedRows(config) * config.model.width;
+  eventWriter(stdout)({
+    ...{
+      event: "run-created",
+      runId: id,
+      invite,
+      file: files.manifest,
+      tokenizerFile: files.tokenizer,
+      uploaded,
+    },
+    ...{ variant, bodyParameters, sharedParameters },
+  });
+}
 
 interface CommonTokenizer {
   readonly bytes: Uint8Array;
@@ -224,17 +276,8 @@ function variantText(config: RunConfig): string {
   }
 }
 
-function summary(
-  config: RunConfig,
-  id: string,
-  files: { readonly manifest: string; readonly tokenizer: string | undefined },
-  uploaded: boolean,
-): string {
+function summary({ config, id, files }: MadeRun): string {
   const { model, training, averaging } = config;
-  const lacking = files.tokenizer === undefined ? "--manifest" : "--manifest and --tokenizer";
-  const next = uploaded
-    ? "Anyone with this invite can join, with `glossa peer --join <invite> --data <texts>`:"
-    : `The invite names no address. The first peer needs ${lacking}, others --bootstrap with a peer's address:`;
   return [
     `Run ${config.name}, ${id}`,
     `  shared     ${variantText(config)} (variant ${config.variant})`,
@@ -244,7 +287,12 @@ function summary(
     ...(config.initialBody === undefined ? [] : ["  starts     from a model: the first peer needs --body"]),
     `  manifest   ${files.manifest}`,
     ...(files.tokenizer === undefined ? [] : [`  tokenizer  ${files.tokenizer}`]),
-    "",
-    next,
   ].join("\n");
+}
+
+function nextOf({ files, uploaded }: MadeRun): string {
+  const lacking = files.tokenizer === undefined ? "--manifest" : "--manifest and --tokenizer";
+  return uploaded
+    ? "Anyone with this invite can join, with `glossa peer --join <invite> --data <texts>`:"
+    : `The invite names no address. The first peer needs ${lacking}, others --bootstrap with a peer's address:`;
 }

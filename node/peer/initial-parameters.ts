@@ -27,7 +27,7 @@ export class InitialModelUnfitError extends Error {
  * @throws InitialModelUnfitError
  */
 export function sharedParametersOf(reference: string, model: LoadedModel, run: RunOfModel): Float32Array {
-  const { config, body, embedding } = model;
+  const { config, body, embedding, tokenizer } = model;
   for (const field of ["blocks", "width", "heads"] as const) {
     if (config[field] === run.model[field]) continue;
     throw new InitialModelUnfitError(
@@ -38,16 +38,18 @@ export function sharedParametersOf(reference: string, model: LoadedModel, run: R
   }
   const rows = sharedVocabularySize(run);
   if (rows === undefined) return body;
-  if (config.vocabularySize !== rows) {
+  // A model's last rows may be padding, of which its tokenizer knows nothing.
+  if (config.vocabularySize < rows || tokenizer.vocabularySize > rows) {
     throw new InitialModelUnfitError(
       reference,
       `its embedding has ${config.vocabularySize} rows where the run's vocabulary has ${rows}`,
       "take the model's own tokenizer for the run, or a variant that shares no embedding",
     );
   }
-  const shared = new Float32Array(bodyLength(run.model) + embedding.length);
+  const values = rows * config.width;
+  const shared = new Float32Array(bodyLength(run.model) + values);
   shared.set(body);
-  shared.set(embedding, body.length);
+  shared.set(embedding.subarray(0, values), body.length);
   return shared;
 }
 
