@@ -84,10 +84,10 @@ export const planCommand = defineCommand({
 });
 
 /** A run of variant spec, trim or glob names the file of its tokenizer; for a plan any will do. */
-function planned(config: RunConfigInput, vocabularySize: number): RunConfig {
-  const { variant = "spec-opt" } = config;
+function planned(config: unknown, vocabularySize: number): RunConfig {
+  const { variant = "spec-opt" } = config as RunConfigInput;
   const vocabulary = { tokenizer: "0".repeat(64), size: vocabularySize };
-  return parseRunConfig({ ...config, ...(variant !== "spec-opt" && { vocabulary }) });
+  return parseRunConfig(mergeConfigs(config, variant === "spec-opt" ? {} : { vocabulary }));
 }
 
 function speedOf(plan: RunPlan, { flopsPerSecond }: Calibration) {
