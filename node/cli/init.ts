@@ -7,7 +7,13 @@ import { Tokenizer } from "#model/tokenizer/tokenizer.ts";
 import { formatInvite } from "#protocol/core/invite.ts";
 import { bodyRoot } from "#protocol/core/merkle.ts";
 import { type PresetName, presetNames, presets } from "#protocol/core/presets.ts";
-import { parseRunConfig, type RunConfig, type RunConfigInput, VARIANTS } from "#protocol/core/run-config.ts";
+import {
+  parseRunConfig,
+  type RunConfig,
+  type RunConfigInput,
+  sharesEmbedding,
+  VARIANTS,
+} from "#protocol/core/run-config.ts";
 import { manifestBytes, runId } from "#protocol/core/run-manifest.ts";
 import { requireAddress } from "#protocol/net/addresses.ts";
 import { sha256, sha256Hex } from "#protocol/net/hash.ts";
@@ -15,7 +21,7 @@ import { storeRunAsset } from "#protocol/net/run-assets.ts";
 import { storeRunManifest } from "#protocol/net/run-manifests.ts";
 import { type LoadedModel, loadModel } from "../models/load-model.ts";
 import { eventWriter } from "../observability/events.ts";
-import { sharedParametersOf } from "../peer/initial-parameters.ts";
+import { InitialModelUnfitError, sharedParametersOf } from "../peer/initial-parameters.ts";
 import { choice, setting, text, UsageError } from "../settings.ts";
 import { readIfPresent, writeAtomic } from "../storage/atomic-file.ts";
 import { bytes as byteText, count } from "../terminal/format.ts";
@@ -133,7 +139,7 @@ export async function makeRun(
   const merged = withVocabulary(asked, tokenizer);
   requireTokenizer(merged);
   const seeded = parseRunConfig(merged);
-  const config = model === undefined ? seeded : startingFrom(body!, model, seeded);
+  const config = model === undefined ? seeded : startingFrom(body!, model, seeded, tokenizer);
   const manifest = manifestBytes(config, sharedTensorsOf(config), sha256);
   const id = runId(manifest, sha256);
   const invite = formatInvite({ runId: id, addresses: bootstrap }, sha256);
@@ -180,6 +186,8 @@ export function printRun(
 interface CommonTokenizer {
   readonly bytes: Uint8Array;
   readonly size: number;
+  /** Equal where the ids are. */
+  readonly fingerprint: string;
 }
 
 /** @throws UsageError, TokenizerError */
@@ -187,7 +195,8 @@ async function readTokenizer(path: string): Promise<CommonTokenizer> {
   const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
     throw new UsageError(`--tokenizer ${path} cannot be read (${error.code}): check the path.`);
   });
-  return { bytes, size: Tokenizer.fromJson(bytes.toString("utf8")).vocabularySize };
+  const { vocabularySize: size, fingerprint } = Tokenizer.fromJson(bytes.toString("utf8"));
+  return { bytes, size, fingerprint };
 }
 
 function withVocabulary(config: RunConfigInput, tokenizer: CommonTokenizer | undefined): RunConfigInput {
@@ -200,7 +209,20 @@ function sizeOf({ config: { blocks, width, heads } }: LoadedModel): RunConfigInp
   return { model: { blocks, width, heads } };
 }
 
-function startingFrom(reference: string, model: LoadedModel, config: RunConfig): RunConfig {
+/** Shared rows mean what the run's tokenizer says. */
+function startingFrom(
+  reference: string,
+  model: LoadedModel,
+  config: RunConfig,
+  tokenizer: CommonTokenizer | undefined,
+): RunConfig {
+  if (sharesEmbedding(config) && tokenizer?.fingerprint !== model.tokenizer.fingerprint) {
+    throw new InitialModelUnfitError(
+      reference,
+      "its embedding belongs to another tokenizer than the run's",
+      "give the model's own tokenizer.json, or a variant that shares no embedding",
+    );
+  }
   return { ...config, initialBody: bodyRoot(sharedParametersOf(reference, model, config), sha256) };
 }
 
