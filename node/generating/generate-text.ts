@@ -70,8 +70,9 @@ export async function generateText(
       show(shown.push(decoded.push([next.value])));
       if (shown.isStopped) end = "stop";
     }
+    // Bytes of a character that was cut off with the last token are left out.
     if (end === "stop") await source.return("max-tokens");
-    else show(shown.push(decoded.end()) + shown.end());
+    else show(shown.end());
     samples.push({ text, tokens, end });
   }
   freeCache(start.cache);

@@ -12,7 +12,10 @@ export interface EndOfText {
   readonly content: string;
 }
 
-/** config.json for transformers, in Python and in JavaScript. */
+/**
+ * config.json for transformers, in Python and in JavaScript. Fractions that are whole numbers (embedding_fraction, the
+ * dropouts) are left to their defaults: transformers 5 takes the 1 that JavaScript writes for no float.
+ */
 export function mptConfigJson(config: ModelConfig, endOfText: EndOfText): Record<string, JsonValue> {
   return {
     architectures: ["MptForCausalLM"],
@@ -28,15 +31,11 @@ export function mptConfigJson(config: ModelConfig, endOfText: EndOfText): Record
     norm_type: "layernorm",
     // A field of MPT's first implementation, where ALiBi turns positions off whatever it says.
     learned_pos_emb: false,
-    embedding_fraction: 1.0,
     logit_scale: null,
-    emb_pdrop: 0.0,
-    resid_pdrop: 0.0,
     attn_config: {
       model_type: "",
       attn_type: "multihead_attention",
       attn_impl: "torch",
-      attn_pdrop: 0.0,
       attn_uses_sequence_id: false,
       alibi: true,
       alibi_bias_max: ALIBI_BIAS_MAX,
