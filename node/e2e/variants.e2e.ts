@@ -3,6 +3,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { writeModelFolder } from "#model/checkpoint/model-folder.ts";
+import { genesisBody, initialEmbedding } from "#model/genesis.ts";
 import { Tokenizer } from "#model/tokenizer/tokenizer.ts";
 import { parameterLayout } from "#protocol/core/layout.ts";
 import { parseRunConfig, type RunConfig } from "#protocol/core/run-config.ts";
@@ -148,6 +150,29 @@ it("loses nothing of a trim peer that is killed and started again", async () => 
   expect(Number(round)).toBeGreaterThanOrEqual(before.round);
   expect(Number(tokens)).toBeGreaterThanOrEqual((before.round + 1) * 60 * 8 * 32);
   for (const peer of [en, second]) expect(await peer.signal("SIGINT")).toEqual({ code: 0, signal: null });
+});
+
+it("starts from a model that one peer brings and the others fetch from it", async () => {
+  const model = { blocks: 1, width: 24, heads: 2, sequenceLength: 32, vocabularySize: COMMON_VOCABULARY };
+  const folder = join(library.directory, "model");
+  await writeModelFolder(folder, {
+    config: model,
+    body: genesisBody(model, "a model"),
+    embedding: initialEmbedding(model, "a model"),
+    tokenizer: await readFile(tokenizer, "utf8"),
+  });
+  const { initialBody } = await startVariant(
+    "glob",
+    ...["--body", folder, "--minimum-peers", "2", "--quorum", "1"],
+  );
+  const fetches = run.peer("fetches", texts[1]!, "--rounds", "2");
+  await fetches.event("joined");
+  const brings = run.peer("brings", texts[0]!, "--rounds", "2", "--body", folder);
+  for (const peer of [brings, fetches]) {
+    expect(await peer.event("round-started")).toMatchObject({ round: 0, bodyRoot: initialBody });
+    expect(await peer.event("finished")).toMatchObject({ rounds: 2 });
+  }
+  expect(rootsOf(fetches)).toEqual(rootsOf(brings));
 });
 
 it("refuses a vocabulary that is not the run's", async () => {
