@@ -1,7 +1,8 @@
 // A peer that lies: it repeats the presence of an honest peer, so that everyone waits for it, and in each round
 // announces one bad update of the kind it was made for.
 import { hexSha256 } from "../core/hash.ts";
-import type { ContentId, Offence, PeerId, SignedUpdate } from "../core/types.ts";
+import { rootOfTiles, tileBytes, tileIds } from "../core/merkle.ts";
+import type { ContentId, Offence, PeerId, SignedUpdate, SnapshotManifest } from "../core/types.ts";
 import { sha256 } from "../net/hash.ts";
 import type { NetworkPort } from "../ports.ts";
 import { Power } from "../simulation/power.ts";
@@ -18,7 +19,9 @@ export type Lie =
   | "far-ahead"
   | "equivocation"
   /** In variant trim. */
-  | "broken-rows";
+  | "broken-rows"
+  /** Serves a body of its own making as the one at round 0. */
+  | "other-body";
 
 /** What each lie costs whoever tells it; nothing where it cannot be told from bad luck. */
 export const OFFENCE_OF: { readonly [L in Lie]: Offence | undefined } = {
@@ -31,6 +34,8 @@ export const OFFENCE_OF: { readonly [L in Lie]: Offence | undefined } = {
   "far-ahead": undefined,
   equivocation: "equivocation",
   "broken-rows": "undecodable-payload",
+  // Whoever asks may have been told the wrong root: it is distrusted, not charged.
+  "other-body": undefined,
 };
 
 const PRESENCE_MS = 500;
@@ -61,8 +66,8 @@ export class Liar {
       content: {
         payload: async (content) => this.payloads.get(content),
         inventory: () => [],
-        snapshot: () => undefined,
-        tile: () => undefined,
+        snapshot: () => (lie === "other-body" ? this.#otherBody() : undefined),
+        tile: (_, index) => tileBytes(this.#swarm.genesis.toReversed(), index),
       },
     });
     this.#live();
@@ -126,6 +131,7 @@ export class Liar {
       }
       case "silent":
       case "far-ahead":
+      case "other-body":
         return [];
       case "far-future":
         return Array.from({ length: 50 }, (_, ahead) =>
@@ -134,6 +140,11 @@ export class Liar {
       case "equivocation":
         return [this.#update(round, this.#payload(0.001)), this.#update(round, this.#payload(-0.002))];
     }
+  }
+
+  #otherBody(): SnapshotManifest {
+    const tiles = tileIds(this.#swarm.genesis.toReversed(), sha256);
+    return { runId: RUN_ID, closedRound: 0, root: rootOfTiles(tiles, sha256), tiles, updates: [] };
   }
 
   #payload(value: number, rows?: Int32Array): Uint8Array {

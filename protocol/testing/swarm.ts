@@ -216,7 +216,7 @@ export class Swarm {
   }
 
   /** A driver on the peer's disk and power, not started. */
-  driverOf(peer: SwarmPeer): Driver {
+  driverOf(peer: SwarmPeer, genesisBody = peer.options.lacksModel ? undefined : this.genesis): Driver {
     const { power, id } = peer;
     const clock = power.clock(this.clock);
     const { rounds } = peer.options;
@@ -228,7 +228,7 @@ export class Swarm {
         layout: this.layout,
         hash: sha256,
         name: id,
-        genesisBody: peer.options.lacksModel ? undefined : this.genesis,
+        genesisBody,
         ...(rounds === undefined ? {} : { rounds }),
       },
       {
