@@ -149,7 +149,7 @@ export const adaptCommand = defineCommand({
     }),
     recompute,
     threads,
-    checkpointIntervalSeconds: setting(integer(1, 86_400).default(60), {
+    checkpointIntervalSeconds: setting(decimal(0.1, 86_400).default(60), {
       description: "Longest time between saves.",
       value: "SECONDS",
       group: COMPUTE,
@@ -238,7 +238,7 @@ class Shown {
   }
 
   follow(progress: AdaptProgress): void {
-    const { stdout, stderr, flags } = this.#context;
+    const { stderr, flags } = this.#context;
     switch (progress.stage) {
       case "tokenizer":
         this.#show(() => `training the vocabulary: ${percent(progress.fraction)}`);
@@ -249,11 +249,12 @@ class Shown {
       case "training":
         this.#from = { step: progress.step, atMs: performance.now() };
         this.#step = progress.step;
-        if (!flags.json) this.#line.print(beginningText(progress));
+        if (flags.json) this.#emit(beginningEvent(progress));
+        else this.#line.print(beginningText(progress));
         return;
       case "evaluated":
         this.#point = progress.point;
-        if (flags.json) stdout.write(`${JSON.stringify({ event: "evaluated", ...progress.point })}\n`);
+        if (flags.json) this.#emit({ event: "curve-point", ...progress.point });
         // A log keeps the curve; a terminal has it in the line that is drawn over.
         else if (stderr.isTTY !== true) this.#line.print(pointText(progress.point));
         return;
@@ -273,6 +274,10 @@ class Shown {
 
   end(): void {
     this.#line.end();
+  }
+
+  #emit(event: object): void {
+    this.#context.stdout.write(`${JSON.stringify(event)}\n`);
   }
 
   #show(line: () => string): void {
@@ -297,6 +302,21 @@ function beginningText({ plan, step }: Extract<AdaptProgress, { stage: "training
     `  vocabulary  ${config.vocabularySize} tokens, ${keptRows} of them with rows of the model`,
     `  training    ${optimizer.totalSteps} steps at a rate of ${optimizer.learningRate}${step === 0 ? "" : `, ${step} done before`}`,
   ].join("\n");
+}
+
+function beginningEvent({ plan, step }: Extract<AdaptProgress, { stage: "training" }>): object {
+  const { config, optimizer, source, keptRows } = plan;
+  const { vocabularySize } = config;
+  const { totalSteps: steps, learningRate } = optimizer;
+  return {
+    event: "adapting",
+    source: source.description,
+    vocabularySize,
+    keptRows,
+    step,
+    steps,
+    learningRate,
+  };
 }
 
 function pointText({ step, bitsPerByte, sources }: CurvePoint): string {
