@@ -116,6 +116,7 @@ class RoundDriver implements Driver {
 
   async start(signal: AbortSignal, { heldRows }: StartOptions = {}): Promise<void> {
     requireHeldRows(this.#options.config, heldRows);
+    if (heldRows !== undefined) this.#book.resizeUpdate(4 * this.#heldValues(heldRows));
     signal.throwIfAborted();
     this.#ending.signal.throwIfAborted();
     const { clock, network, store } = this.#modules;
@@ -151,6 +152,12 @@ class RoundDriver implements Driver {
     if (state.unpublished) reclaimProgress(context, state.round);
     signal.addEventListener("abort", () => this.requestStop(), { once: true });
     this.#tick();
+  }
+
+  /** Values of an update that has these rows of the embedding. */
+  #heldValues(rows: Int32Array): number {
+    const { config, layout } = this.#options;
+    return layout.total - (config.vocabulary!.size - rows.length) * config.model.width;
   }
 
   requestStop(): void {

@@ -121,10 +121,13 @@ it("lets a newcomer join trim late, and gives it the tokenizer and the rows", as
   const { stateDirectory } = await zh.event("started");
   const stats = run.bed.run("stats", "--json", "--state-dir", stateDirectory);
   expect(await stats.finished()).toBe(0);
-  const { training } = JSON.parse(stats.output) as PeerStatus;
+  const { training, traffic } = JSON.parse(stats.output) as PeerStatus;
   const held = (await rowsOf(zh))!.length;
   expect(training).toMatchObject({ variant: "trim", vocabularySize: held, heldRows: held });
   expect(training.commonVocabularySize).toBe(COMMON_VOCABULARY);
+  // A quarter of float32 and a little, of what an update of its rows has.
+  expect(traffic.payloadRatio).toBeGreaterThan(3.5);
+  expect(traffic.payloadRatio).toBeLessThan(4);
   for (const peer of [en!, es!, zh]) expect(await peer.signal("SIGINT")).toEqual({ code: 0, signal: null });
 });
 

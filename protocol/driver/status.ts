@@ -99,7 +99,7 @@ const KEPT_ROUNDS = 256;
 
 /** Listens to everything that happens and keeps the sums. */
 export class StatusBook {
-  readonly #bodyBytes: number;
+  #updateBytes: number;
   readonly #own = new Map<number, Extract<ProtocolEvent, { type: "published" }>>();
   readonly #offences: Partial<Record<Offence, number>> = {};
   readonly #dropped = { expired: 0, "too-early": 0, overflow: 0 };
@@ -112,9 +112,14 @@ export class StatusBook {
   #firstRoundMs: number | undefined;
   #last: Extract<ProtocolEvent, { type: "published" }> | undefined;
 
-  /** `bodyBytes`: size of the body as float32. */
-  constructor(bodyBytes: number) {
-    this.#bodyBytes = bodyBytes;
+  /** `updateBytes`: size of an own update as float32. */
+  constructor(updateBytes: number) {
+    this.#updateBytes = updateBytes;
+  }
+
+  /** In variant trim an update has the rows that this peer holds, which it learns late. */
+  resizeUpdate(updateBytes: number): void {
+    this.#updateBytes = updateBytes;
   }
 
   record(event: ProtocolEvent, nowMs: number): void {
@@ -186,7 +191,7 @@ export class StatusBook {
       utilisation: wallMs > 0 ? this.#computeMs / wallMs : 0,
       residualRatio:
         last === undefined || last.updateNorm === 0 ? undefined : last.residualNorm / last.updateNorm,
-      payloadRatio: last === undefined ? undefined : this.#bodyBytes / last.payloadBytes,
+      payloadRatio: last === undefined ? undefined : this.#updateBytes / last.payloadBytes,
     };
   }
 
