@@ -121,6 +121,20 @@ export const nodeConfigSchema = z
       group: TEXT,
     }),
 
+    group: setting(
+      z
+        .string()
+        .regex(NAME, { error: "must be 1 to 32 letters, digits, dots, dashes or underscores" })
+        .optional(),
+      {
+        description:
+          "Average the embedding with the peers of the run that give the same name and have the same tokenizer. Not in variants trim and glob, where everybody shares rows.",
+        value: "NAME",
+        defaultText: "none",
+        group: TEXT,
+      },
+    ),
+
     device: setting(choice(["auto", "cpu", "webgpu", "cuda"]).default("auto"), {
       description: "Where to train: auto (the best that works), cpu, webgpu or cuda.",
       value: "DEVICE",

@@ -20,6 +20,7 @@ import { createLog, type Logger } from "./observability/log.ts";
 import { openMetricsEndpoint } from "./observability/metrics.ts";
 import { composeStatus, type PeerStatus } from "./observability/status.ts";
 import { EvaluatingTrainer } from "./peer/evaluating-trainer.ts";
+import { Group, groupTerms, requireGroupPossible } from "./peer/group.ts";
 import { givenParameters } from "./peer/initial-parameters.ts";
 import { Measurements } from "./peer/measurements.ts";
 import { obtainRunTerms, type RunTerms } from "./peer/run-terms.ts";
@@ -78,6 +79,7 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
   const terms = await obtainRunTerms(invite.runId, sources, state, signal);
   const { runId, layout } = terms;
   const runConfig = terms.config;
+  if (config.group !== undefined) requireGroupPossible(runConfig);
   const given = await givenParameters(config.body, runConfig, signal);
   const vocabulary = await vocabularySource(config, runConfig, {
     state,
@@ -171,13 +173,20 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
     signal,
   );
   emit({ event: "tokens-ready", tokens: prepared.trainTokens, bytes: prepared.trainBytes });
+  const groupOf = config.group === undefined ? undefined : groupTerms(config.group, terms, prepared);
   const localParameters = bodyLength(runConfig.model) + prepared.vocabularySize * runConfig.model.width;
-  await requireFreeSpace(state.path, checkpointBytes(layout.total, localParameters));
+  const sharedParameters = layout.total + (groupOf?.layout.total ?? 0);
+  await requireFreeSpace(state.path, checkpointBytes(sharedParameters, localParameters));
+  const groupGenesis = groupOf && (await trainer.groupGenesis(groupOf.shape, groupOf.seed, signal));
   const created = await trainer.create(
     {
       body: runConfig.model,
       genesis,
       sharedVocabularySize: sharedRows,
+      group: groupOf && {
+        runId: groupOf.runId,
+        embedding: groupOf.parameters.gather(groupGenesis!),
+      },
       optimizer: { ...runConfig.training, totalSteps: totalSteps(runConfig) },
       batchSize: runConfig.training.batchSize,
       microBatchSize: config.microBatch,
@@ -199,12 +208,32 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
   const { variant } = runConfig;
   log.info({ ...created, vocabularySize: prepared.vocabularySize, variant }, "ready to train");
 
+  const group =
+    groupOf &&
+    (await lifecycle.start(
+      "group",
+      () =>
+        Group.join(
+          groupOf,
+          { peerName: config.name, stateDirectory: state.path, genesis: groupGenesis! },
+          {
+            network,
+            trainer,
+            log,
+            onRound: (round, updates, embeddingRoot) =>
+              emit({ event: "group-round-applied", group: groupOf.name, round, updates, embeddingRoot }),
+          },
+          signal,
+        ),
+      (joined) => joined.leave(),
+    ));
+
   await driver.start(signal, { heldRows: runConfig.variant === "trim" ? prepared.rows : undefined });
   const { round, root } = driver.status();
   emit({ event: "joined", runId, round, bodyRoot: root });
 
   const status = () =>
-    statusOf({ startedAtMs, terms, state, driver, network, measurements, channelsAtRoundStart });
+    statusOf({ startedAtMs, terms, state, driver, group, network, measurements, channelsAtRoundStart });
   await openEndpoints(config, { state, runId, lifecycle, log, status });
   const reportTraffic = () => {
     const { bytesSent, bytesReceived, links } = network.traffic();
@@ -213,7 +242,8 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
   const trafficTimer = setInterval(reportTraffic, TRAFFIC_INTERVAL_MS);
   lifecycle.defer("traffic report", () => clearInterval(trafficTimer));
 
-  const outcome = await driver.done;
+  const outcome = await (group === undefined ? driver.done : Promise.race([driver.done, group.failure]));
+  if (outcome.reason === "completed") await group?.settle(driver.status(), signal);
   if (outcome.reason === "completed") {
     onEvaluated(outcome.round, await trainer.evaluate(driver.body(), signal));
   }
@@ -236,6 +266,7 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
     tokens: facts.tokens,
     steps: facts.steps,
     rounds: outcome.round,
+    group: group?.summary(),
   };
   log.info({ ...outcome.agreement, reason: outcome.reason, round: outcome.round }, "left the run");
   emit({ event: "finished", ...summary });
@@ -269,12 +300,13 @@ interface StatusParts {
   readonly terms: RunTerms;
   readonly state: StateDirectory;
   readonly driver: Driver;
+  readonly group: Group | undefined;
   readonly network: Network;
   readonly measurements: Measurements;
   readonly channelsAtRoundStart: ReturnType<Network["traffic"]>["channels"];
 }
 
-function statusOf({ startedAtMs, terms, state, driver, network, ...parts }: StatusParts): PeerStatus {
+function statusOf({ startedAtMs, terms, state, driver, group, network, ...parts }: StatusParts): PeerStatus {
   const nowMs = Date.now();
   return composeStatus({
     nowMs,
@@ -284,6 +316,7 @@ function statusOf({ startedAtMs, terms, state, driver, network, ...parts }: Stat
     runName: terms.config.name,
     stateDirectory: state.path,
     protocol: driver.status(),
+    group: group && { name: group.terms.name, runId: group.terms.runId, protocol: group.status() },
     network: {
       addresses: network.addresses(),
       traffic: network.traffic(),

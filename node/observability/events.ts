@@ -4,6 +4,14 @@ import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import type { Variant } from "#protocol/core/run-config.ts";
 
+/** What a peer's group ended with. */
+export interface GroupSummary {
+  readonly name: string;
+  readonly rounds: number;
+  /** Root of the whole embedding that the group shares. */
+  readonly embeddingRoot: string;
+}
+
 /** A peer's row in the table at the end of a run. */
 export interface PeerSummary {
   readonly name: string;
@@ -26,6 +34,8 @@ export interface PeerSummary {
   /** Optimizer steps taken by this peer. */
   readonly steps: number;
   readonly rounds: number;
+  /** Absent where the peer was in no group. */
+  readonly group?: GroupSummary | undefined;
 }
 
 export type PeerEvent =
@@ -59,6 +69,13 @@ export type PeerEvent =
       readonly round: number;
       readonly updates: number;
       readonly bodyRoot: string;
+    }
+  | {
+      readonly event: "group-round-applied";
+      readonly group: string;
+      readonly round: number;
+      readonly updates: number;
+      readonly embeddingRoot: string;
     }
   | { readonly event: "evaluated"; readonly round: number; readonly bitsPerByte: number }
   | {

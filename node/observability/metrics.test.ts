@@ -48,6 +48,16 @@ test("metrics tell what a peer shares of a common vocabulary", async () => {
   expect(own).not.toContain('of="run"');
 });
 
+test("metrics of a group are there where the peer is in one", async () => {
+  const protocol = exampleProtocol({ round: 4, agreement: { agree: 0, differ: 1, unknown: 0 } });
+  const group = { name: "readers", runId: "ef".repeat(32), protocol };
+  const text = await createMetrics(() => composeStatus(exampleInputs({ group }))).metrics();
+  expect(text).toContain("\nglossa_group_peers 1\n");
+  expect(text).toContain("\nglossa_group_peers_disagreeing 1\n");
+  expect(text).toContain("\nglossa_group_round 4\n");
+  expect(await createMetrics(status).metrics()).not.toMatch(/^glossa_group/m);
+});
+
 test("the endpoint serves them on loopback, and says when its port is taken", async () => {
   const endpoint = await openMetricsEndpoint(0, status);
   try {

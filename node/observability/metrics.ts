@@ -96,6 +96,17 @@ const METRICS: readonly Metric[] = [
     read: ({ training }) => [{ value: training.heldRows ?? 0, labels: { variant: training.variant } }],
   },
   {
+    name: "glossa_group_peers",
+    help: "Other peers that share this peer's embedding in a group.",
+    read: ({ group }) => one(group?.peers.length),
+  },
+  {
+    name: "glossa_group_peers_disagreeing",
+    help: "Those whose embedding differs where it could be compared.",
+    read: ({ group }) => one(group?.agreement.differ),
+  },
+  { name: "glossa_group_round", help: "Round of the group.", read: ({ group }) => one(group?.round) },
+  {
     name: "glossa_tokens_per_second",
     help: "Training speed.",
     read: ({ training }) => one(training.tokensPerSecond),

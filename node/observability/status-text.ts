@@ -9,6 +9,7 @@ export function statusText(status: PeerStatus, paint: Paint): string[] {
   const facts: readonly (readonly [string, string])[] = [
     ["round", roundText(status, paint)],
     ["body", `${shortRoot(status.bodyRoot)}  ${agreementText(status, paint)}`],
+    ["group", groupText(status, paint)],
     ["learning", learningText(status, paint)],
     ["compute", computeText(status)],
     ["model", modelText(status)],
@@ -16,7 +17,11 @@ export function statusText(status: PeerStatus, paint: Paint): string[] {
     ["savings", savingsText(status)],
     ["refused", paint("yellow", offenceText(status.offences))],
   ];
-  const shown = facts.filter(([label]) => label !== "refused" || Object.keys(status.offences).length > 0);
+  const isShown: Readonly<Record<string, boolean>> = {
+    group: status.group !== undefined,
+    refused: Object.keys(status.offences).length > 0,
+  };
+  const shown = facts.filter(([label]) => isShown[label] ?? true);
   const width = Math.max(...shown.map(([label]) => label.length));
   return [
     `${paint("bold", status.name)} ${paint("gray", `…${shortPeer(status.peerId)}`)}  run ${status.runName} ` +
@@ -29,6 +34,16 @@ export function statusText(status: PeerStatus, paint: Paint): string[] {
 
 function roundText(status: PeerStatus, paint: Paint): string {
   return `${paint("bold", String(status.round))}  ${status.phase}${stepText(status)}${lagText(status.lagRounds, paint)}`;
+}
+
+function groupText({ group }: PeerStatus, paint: Paint): string {
+  if (group === undefined) return "";
+  const { name, round, embeddingRoot, agreement, peers, phase, payloadBytes } = group;
+  if (peers.length === 0 && phase === "waiting") {
+    return `${name}  ${paint("yellow", "nobody else with the same tokenizer yet")}`;
+  }
+  const sent = payloadBytes === undefined ? "" : paint("gray", `  ${bytes(payloadBytes)} a round`);
+  return `${name}  round ${round}  ${shortRoot(embeddingRoot)}  ${agreementText({ agreement }, paint)}${sent}`;
 }
 
 function learningText({ training }: PeerStatus, paint: Paint): string {
@@ -78,7 +93,10 @@ function lagText(rounds: number, paint: Paint): string {
   return rounds === 0 ? "" : `  ${paint("yellow", `${rounds} ${rounds === 1 ? "round" : "rounds"} behind`)}`;
 }
 
-function agreementText({ agreement: { agree, differ } }: PeerStatus, paint: Paint): string {
+function agreementText(
+  { agreement: { agree, differ } }: Pick<PeerStatus, "agreement">,
+  paint: Paint,
+): string {
   if (differ > 0) return paint("red", `✗ differs from ${differ} of ${agree + differ} others`);
   if (agree === 0) return paint("gray", "nobody to compare with");
   return paint("green", `✓ same as ${agree === 1 ? "the other peer" : `all ${agree} others`}`);

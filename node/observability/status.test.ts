@@ -122,6 +122,16 @@ describe("the text of a status", () => {
     expect(text).toContain("compute   cpu  819k tokens in 400 steps");
   });
 
+  test("tells of a group, and where nobody else is in it", () => {
+    const line = (facts: Parameters<typeof exampleProtocol>[0]) => {
+      const group = { name: "readers", runId: "ef".repeat(32), protocol: exampleProtocol(facts) };
+      const lines = statusText(composeStatus(exampleInputs({ group })), plain);
+      return lines.find((text) => text.trimStart().startsWith("group"));
+    };
+    expect(line({ round: 4 })).toBe("  group     readers  round 4  abababab  ✓ same as the other peer");
+    expect(line({ phase: "waiting", members: [] })).toContain("nobody else with the same tokenizer yet");
+  });
+
   test("has colours only where the paint gives them", () => {
     const marked = statusText(composeStatus(exampleInputs()), (style, text) => `<${style}>${text}`).join(
       "\n",

@@ -53,6 +53,12 @@ export interface TrainingFacts {
   readonly bitsPerByte: number | undefined;
 }
 
+export interface GroupFacts {
+  readonly name: string;
+  readonly runId: RunId;
+  readonly protocol: ProtocolStatus;
+}
+
 export interface StatusInputs {
   readonly nowMs: number;
   readonly startedAtMs: number;
@@ -61,6 +67,8 @@ export interface StatusInputs {
   readonly runName: string;
   readonly stateDirectory: string;
   readonly protocol: ProtocolStatus;
+  /** The group that shares this peer's embedding, if it is in one. */
+  readonly group?: GroupFacts | undefined;
   readonly network: NetworkFacts;
   readonly training: TrainingFacts;
 }
@@ -91,6 +99,9 @@ export interface PeerStatus {
   /** Rounds behind the peer that is furthest ahead; 0 for the one in front. */
   readonly lagRounds: number;
   readonly peers: readonly RemotePeer[];
+
+  /** Peers that share this peer's embedding; absent where it is in no group. */
+  readonly group?: GroupStatus | undefined;
 
   readonly traffic: {
     readonly total: ByteCount & { readonly byChannel: TrafficByChannel };
@@ -123,6 +134,20 @@ export interface RemotePeer extends MemberStatus {
   readonly latencyMs: number | undefined;
 }
 
+/** A group within the run: rounds of its own, over the embedding alone. */
+export interface GroupStatus {
+  readonly name: string;
+  readonly runId: RunId;
+  readonly phase: Phase;
+  readonly round: number;
+  readonly embeddingRoot: BodyRoot;
+  /** The other members by whether their embedding is this peer's. */
+  readonly agreement: Agreement;
+  readonly peers: readonly MemberStatus[];
+  /** Bytes of the last own update of the embedding; `undefined` before one. */
+  readonly payloadBytes: number | undefined;
+}
+
 const RECENT_ROUNDS = 16;
 
 /**
@@ -140,6 +165,7 @@ export function dataParallelBytes(training: {
 
 export function composeStatus({
   protocol,
+  group,
   network,
   training,
   nowMs,
@@ -173,6 +199,7 @@ export function composeStatus({
       const connected = link !== undefined;
       return { ...member, connected, direction: link?.direction, latencyMs: link?.latencyMs };
     }),
+    group: group && groupStatus(group),
     traffic: {
       total: { ...total, byChannel: channels },
       thisRound: { ...sumOf(thisRound), byChannel: thisRound },
@@ -184,6 +211,12 @@ export function composeStatus({
     events: { lateUpdates: protocol.lateUpdates, heals: protocol.heals, syncs: protocol.syncs },
     offences: network.offences,
   };
+}
+
+function groupStatus({ name, runId, protocol }: GroupFacts): GroupStatus {
+  const { phase, round, root: embeddingRoot, agreement, members: peers, rounds } = protocol;
+  const payloadBytes = rounds.findLast((record) => record.payloadBytes !== undefined)?.payloadBytes;
+  return { name, runId, phase, round, embeddingRoot, agreement, peers, payloadBytes };
 }
 
 function reduction(training: TrainingFacts, bytesSent: number): number | undefined {

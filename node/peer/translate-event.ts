@@ -71,7 +71,9 @@ const LEVELS: Readonly<Record<ProtocolEvent["type"], "debug" | "info" | "warn">>
   offence: "warn",
 };
 
-export function logEvent(log: Logger, { type, ...fields }: ProtocolEvent): void {
+/** `of`: whose it is, where it is not the run's own. */
+export function logEvent(log: Logger, { type, ...fields }: ProtocolEvent, of?: string): void {
   // "round-started" reads "round started"; the fields say the rest.
-  log[LEVELS[type]](fields, type.replaceAll("-", " "));
+  const said = type.replaceAll("-", " ");
+  log[LEVELS[type]](fields, of === undefined ? said : `${of}: ${said}`);
 }
