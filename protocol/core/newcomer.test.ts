@@ -66,7 +66,10 @@ describe("a peer without a body", () => {
 
   it("is asked for no updates, has no vote and is not waited for", () => {
     const bench = new Bench({ initialBody, embeddingWarmupSteps: 0 });
-    bench.wait(5_000).hear("ada", { ...without, sameUpdates: false }).trainAndPublish();
+    bench
+      .wait(5_000)
+      .hear("ada", { ...without, sameUpdates: false })
+      .trainAndPublish();
     expect(bench.state.phase).toBe("collecting");
     expect(bench.take("reconcile")).toEqual([]);
     expect(bench.wait(1_000).take("open-round").length).toBe(1);
