@@ -177,7 +177,7 @@ export class SimulatedNetwork {
 
   /**
    * Asks a peer: the way there, its answer, and the bytes of that on their way back. Rejects where the peer is gone or not
-   * reached. `received` hears of bytes that are through.
+   * reached. `received` hears of bytes that are through; `isOpen`: over a stream that is there already.
    */
   async request<Answer>(
     self: PeerId,
@@ -186,7 +186,7 @@ export class SimulatedNetwork {
     signal: AbortSignal,
     answer: (content: ServedContent) => Answer | Promise<Answer>,
     bytesOf: (answer: Answer) => number,
-    received: (bytes: number) => void = () => {},
+    { received = () => {}, isOpen = false }: { received?: (bytes: number) => void; isOpen?: boolean } = {},
   ): Promise<Answer> {
     signal.throwIfAborted();
     const station = this.#stations.get(peer);
@@ -199,7 +199,7 @@ export class SimulatedNetwork {
     const gone = station === undefined && this.links === undefined;
     const timeoutMs = this.links === undefined ? REQUEST_TIMEOUT_MS : STREAM_TIMEOUT_MS;
     // With links, a stream is opened first: one more way there and back.
-    const openingMs = this.links === undefined ? 0 : this.#latencyMs() + this.#latencyMs();
+    const openingMs = this.links === undefined || isOpen ? 0 : this.#latencyMs() + this.#latencyMs();
     this.#count(self, peer, channel, this.sizes.request);
     await this.wait(lost || gone ? timeoutMs : openingMs + this.#latencyMs() + extraMs, signal);
     if (lost || station === undefined || this.#stations.get(peer) !== station) {
@@ -285,17 +285,14 @@ export class SimulatedNetwork {
   #gossip(author: PeerId, bytes: number, deliver: (station: Station, from: PeerId) => void): void {
     const { topology, conditions } = this;
     const hops = this.model.connections === undefined ? undefined : topology.hopsFrom(author);
-    const receivers = hops?.keys() ?? this.#stations.keys();
-    this.#countGossip(author, bytes * topology.meshDegree(author), 0);
+    const receivers = [...(hops ?? this.#stations).keys()].filter((peer) => peer !== author);
+    this.#countCopies(author, receivers, bytes);
     for (const peer of receivers) {
-      if (peer === author) continue;
       const copies = this.#chance(
         Math.max(conditions.duplication, this.#faults.share("duplication", author, peer)),
       )
         ? 2
         : 1;
-      const forwarded = bytes * Math.max(0, topology.meshDegree(peer) - 1);
-      this.#countGossip(peer, forwarded, Math.max(bytes, forwarded));
       for (let copy = 0; copy < copies; copy++) {
         if (this.#chance(Math.max(conditions.loss, this.#faults.share("loss", author, peer)))) continue;
         const delayMs = this.#latencyMs() * (hops?.get(peer) ?? 1) + this.#faults.gossipDelayMs(author, peer);
@@ -315,6 +312,18 @@ export class SimulatedNetwork {
     const own = hops.get(peer) ?? 1;
     for (const other of this.topology.neighbours(peer)) if ((hops.get(other) ?? own) < own) return other;
     return author;
+  }
+
+  /** A publisher sends to its mesh; everyone hands on to theirs but to whom it came from: all but one of their links. */
+  #countCopies(author: PeerId, receivers: readonly PeerId[], bytes: number): void {
+    const { topology } = this;
+    const copiesOf = (peer: PeerId) => Math.max(0, topology.meshDegree(peer) - 1);
+    const first = Math.min(receivers.length, topology.meshDegree(author));
+    const copies = receivers.reduce((sum, peer) => sum + copiesOf(peer), first);
+    this.#countGossip(author, bytes * first, 0);
+    for (const peer of receivers) {
+      this.#countGossip(peer, bytes * copiesOf(peer), (bytes * copies) / receivers.length);
+    }
   }
 
   #countGossip(peer: PeerId, sent: number, received: number): void {

@@ -4,6 +4,7 @@ import { hexSha256 } from "../core/hash.ts";
 import { rootOfTiles, tileCount, writeTile } from "../core/merkle.ts";
 import type { PeerId, SignedUpdate, SnapshotManifest } from "../core/types.ts";
 import { sha256 } from "../net/hash.ts";
+import type { ServedContent } from "../ports.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
 
 /** protocol/net/snapshots.ts. */
@@ -32,8 +33,10 @@ export async function fetchPayload(
         signal,
         (content) => content.payload(id),
         (found) => network.sizes.request + (found === undefined ? 0 : weight - before),
-        (through) => {
-          received = Math.min(weight, before + through);
+        {
+          received: (through) => {
+            received = Math.min(weight, before + through);
+          },
         },
       );
       if (bytes === undefined) continue;
@@ -94,31 +97,39 @@ export async function fetchSnapshot(
   let done = 0;
 
   const pullFrom = async (source: PeerId) => {
+    // As over a real stream: it is opened, and the source says whether it has the body, before any piece is taken.
+    if (network.links !== undefined) {
+      const serves = (content: ServedContent) => content.tile(manifest.root, 0) !== undefined;
+      const found = await network.request(self, source, "snapshot", signal, serves, () => sizes.request);
+      if (!found) return;
+    }
     for (let piece = missing.shift(); piece !== undefined; piece = missing.shift()) {
-      const index = Math.floor((piece * manifest.tiles.length) / pieces);
       try {
-        const tile = await network.request(
-          self,
-          source,
-          "snapshot",
-          signal,
-          (content) => content.tile(manifest.root, index),
-          (found) => sizes.request + (found === undefined ? 0 : totalBytes / pieces),
-        );
-        if (tile === undefined) throw new Error(`${source} does not serve this body`);
-        const arrived = network.delivered(source, self, tile);
-        if (hexSha256(arrived, sha256) !== manifest.tiles[index] || !writeTile(body, index, arrived)) {
-          liars.add(source);
-          network.penalise(self, source, "hash-mismatch", `tile ${index} has another hash`);
-          throw new Error(`tile ${index} is wrong`);
-        }
+        await pull(source, piece);
         onProgress((++done * totalBytes) / pieces, totalBytes);
       } catch {
         missing.push(piece);
-        signal.throwIfAborted();
         return;
       }
     }
+  };
+  const pull = async (source: PeerId, piece: number) => {
+    const index = Math.floor((piece * manifest.tiles.length) / pieces);
+    const tile = await network.request(
+      self,
+      source,
+      "snapshot",
+      signal,
+      (content) => content.tile(manifest.root, index),
+      (found) => sizes.request + (found === undefined ? 0 : totalBytes / pieces),
+      { isOpen: network.links !== undefined },
+    );
+    if (tile === undefined) throw new Error(`${source} does not serve this body`);
+    const arrived = network.delivered(source, self, tile);
+    if (hexSha256(arrived, sha256) === manifest.tiles[index] && writeTile(body, index, arrived)) return;
+    liars.add(source);
+    network.penalise(self, source, "hash-mismatch", `tile ${index} has another hash`);
+    throw new Error(`tile ${index} is wrong`);
   };
   for (let pass = 0; pass < MAX_PASSES && done < pieces; pass++) {
     const helpers = network.connected(self).filter((other) => other !== peer);
@@ -129,7 +140,7 @@ export async function fetchSnapshot(
         source !== undefined && missing.length > 0;
         source = sources.shift()
       ) {
-        await pullFrom(source);
+        await pullFrom(source).catch(() => signal.throwIfAborted());
       }
     };
     await Promise.all(Array.from({ length: Math.min(MAX_SOURCES_AT_ONCE, sources.length) }, work));
