@@ -6,10 +6,11 @@ import { HeldRowsError } from "../errors.ts";
 import { ReplicatedBody } from "./averaging.ts";
 import { CODEC_NAMES, type CodecName } from "./codec/registry.ts";
 import { compressUpdate } from "./error-feedback.ts";
-import { pseudoRandom } from "./golden/vectors.ts";
+import { bytesFromHex, floatsFromHex, pseudoRandom, vectors } from "./golden/vectors.ts";
 import { GRID_UNITS, type GridUpdate, gridValues } from "./grid.ts";
 import type { Hash } from "./hash.ts";
 import { parameterLayout } from "./layout.ts";
+import { bodyRoot } from "./merkle.ts";
 import { parseRunConfig } from "./run-config.ts";
 import { type UpdateCodec, updateCodec } from "./update-codec.ts";
 
@@ -103,6 +104,34 @@ function oracle(items: readonly Contribution[]): Float32Array {
 }
 
 describe("a row's mean", () => {
+  it("has the bits of an independent implementation", () => {
+    const golden = vectors.rows;
+    const goldenLayout = parameterLayout(golden.tensors, sha256);
+    const [size, width] = golden.tensors.at(-1)!.shape as [number, number];
+    const config = parseRunConfig({
+      variant: "trim",
+      vocabulary: { tokenizer: "ab".repeat(32), size },
+      model: { width },
+    });
+    const codec = updateCodec(config, goldenLayout);
+    const closedBody = floatsFromHex(golden.averaging.bodies[0]!);
+    const body = new ReplicatedBody({
+      closedRound: 0,
+      closedBody,
+      layout: goldenLayout,
+      rowsOf: codec.rowsOf,
+    });
+    for (const { round, author, weight, payload } of golden.averaging.updates) {
+      const result = codec.decode(bytesFromHex(payload));
+      if (!result.ok) throw new Error(result.rejection.detail);
+      expect(body.add(round, author, result.update, weight)).toBe("added");
+    }
+    golden.averaging.bodies.forEach((expected, round) => {
+      expect(bits(body.bodyAt(round))).toEqual(bits(floatsFromHex(expected)));
+      expect(bodyRoot(body.bodyAt(round), sha256)).toBe(golden.averaging.roots[round]);
+    });
+  });
+
   it("runs over the updates of the round that hold the row, weighted, and the body's over all", () => {
     fc.assert(
       fc.property(contributions, (items) => {

@@ -1,7 +1,12 @@
+import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { HeldRowsError } from "../errors.ts";
+import { bytesFromHex, vectors } from "./golden/vectors.ts";
+import { type Hash, toHex } from "./hash.ts";
 import { decodeRows, encodeRows, forEachRowRun, maxRowsBytes, requireRows } from "./rows.ts";
+
+const sha256: Hash = (bytes) => createHash("sha256").update(bytes).digest();
 
 /** Sizes up to the largest vocabulary; sets from a single row to all rows, in clusters or strewn. */
 const rowSet = fc
@@ -23,6 +28,16 @@ const rowSet = fc
   });
 
 describe("a set of rows", () => {
+  it.each(vectors.rows.sets)(
+    "of $held in $size is spelt as an independent implementation spells it",
+    (set) => {
+      const rows = decodeRows(bytesFromHex(set.encoded), set.held, set.size);
+      if (typeof rows === "string") throw new Error(rows);
+      expect(toHex(sha256(new Uint8Array(rows.buffer)))).toBe(set.rowsDigest);
+      expect(toHex(encodeRows(rows, set.size))).toBe(set.encoded);
+    },
+  );
+
   it("is read as it was written, and never takes more than a bitmap", () => {
     fc.assert(
       fc.property(rowSet, ({ size, rows }) => {

@@ -40,6 +40,17 @@ describe("a run manifest", () => {
     expect(runId(golden, sha256)).toBe(vectors.manifest.runId);
   });
 
+  it("that shares an embedding and starts from a given body is accepted and made again byte for byte", () => {
+    const { text, runId: id } = vectors.sharedManifest;
+    const manifest = parseManifest(utf8(text), id, sha256);
+    expect(manifest.config).toMatchObject({
+      variant: "trim",
+      vocabulary: { tokenizer: "ab".repeat(32), size: 40 },
+      initialBody: "cd".repeat(32),
+    });
+    expect(manifestBytes(manifest.config, manifest.layout, sha256)).toEqual(utf8(text));
+  });
+
   it("has another id when any field of the configuration or the layout changes", () => {
     const config = parseRunConfig({});
     const id = (of: RunConfig, tensors = layout) => runId(manifestBytes(of, tensors, sha256), sha256);

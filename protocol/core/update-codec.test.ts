@@ -3,9 +3,9 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { HeldRowsError, LayoutError, LengthMismatchError, NonFiniteUpdateError } from "../errors.ts";
 import { CODEC_NAMES, type CodecName, codecs } from "./codec/registry.ts";
-import { pseudoRandom } from "./golden/vectors.ts";
+import { floatsFromHex, pseudoRandom, vectors } from "./golden/vectors.ts";
 import { gridValues } from "./grid.ts";
-import type { Hash } from "./hash.ts";
+import { type Hash, toHex } from "./hash.ts";
 import { parameterLayout } from "./layout.ts";
 import { encodeRows } from "./rows.ts";
 import { gatherRows, subLayout } from "./rows-update.ts";
@@ -51,6 +51,29 @@ function decoded(codec: ReturnType<typeof codecOf>, payload: Uint8Array) {
   if (!result.ok) throw new Error(result.rejection.detail);
   return result.update;
 }
+
+describe("an update with rows", () => {
+  const golden = vectors.rows;
+  const goldenLayout = parameterLayout(golden.tensors, sha256);
+  const [size, width] = golden.tensors.at(-1)!.shape as [number, number];
+
+  it.each(golden.payloads)("in codec $codec has the bytes of an independent implementation", (expected) => {
+    const config = parseRunConfig({
+      variant: "trim",
+      vocabulary: { tokenizer: "ab".repeat(32), size },
+      model: { width },
+      averaging: { codec: expected.codec as CodecName },
+    });
+    const codec = updateCodec(config, goldenLayout);
+    const held = expected.heldRows === null ? undefined : Int32Array.from(expected.heldRows);
+    const payload = codec.encode(floatsFromHex(golden.values), held);
+    expect(toHex(payload)).toBe(expected.payload);
+    const update = decoded(codec, payload);
+    expect(update.heldRows).toEqual(held);
+    const grid = BigInt64Array.from(gridValues(update), BigInt);
+    expect(toHex(sha256(new Uint8Array(grid.buffer)))).toBe(expected.gridDigest);
+  });
+});
 
 describe.each(CODEC_NAMES)("an update with rows in codec %s", (name) => {
   const trim = codecOf("trim", name);

@@ -290,17 +290,86 @@ def decode_topk(payload, layout, k):
     return grid
 
 
+# -- rows of a shared embedding, the layout's last tensor ----------------------------------------------------------
+
+
+def row_parameter(held, size):
+    parameter = 0
+    while held * 2 ** (parameter + 1) <= size - held:
+        parameter += 1
+    return parameter
+
+
+def encode_rows(rows, rows_in_all) -> bytes:
+    parameter = row_parameter(len(rows), rows_in_all)
+    gaps = [row - before - 1 for before, row in zip([-1] + rows, rows)]
+    return bytes_of_bits([bit for gap in gaps for bit in rice(gap, parameter)])
+
+
+def decode_rows(data, held, rows_in_all):
+    parameter, rows, last = row_parameter(held, rows_in_all), [], -1
+    bits = iter([bit for byte in data for bit in bits_of(byte, 8)])
+    for _ in range(held):
+        quotient = 0
+        while next(bits) == 0:
+            quotient += 1
+        last += 1 + (quotient << parameter) + sum(next(bits) << place for place in range(parameter))
+        rows.append(last)
+    return rows
+
+
+def sub_layout(layout, held):
+    return layout[:-1] + [{"name": layout[-1]["name"], "shape": [held, layout[-1]["shape"][1]]}]
+
+
+def encode_with_rows(values, layout, rows, encode) -> bytes:
+    """encode: a codec's writer of values over a layout."""
+    rows_in_all, width = layout[-1]["shape"]
+    if len(rows) == rows_in_all:
+        return encode(values, layout)
+    before = sum(map(size, layout[:-1]))
+    held = values[:before]
+    for row in rows:
+        held = held + values[before + row * width : before + (row + 1) * width]
+    inner = encode(held, sub_layout(layout, len(rows)))
+    # The header names the layout of the run.
+    inner = inner[:8] + layout_digest(layout)[:8] + inner[16:]
+    encoded = encode_rows(rows, rows_in_all)
+    return inner + encoded + struct.pack("<I", len(encoded))
+
+
+def decode_with_rows(payload, layout, decode):
+    """The rows, and the grid over the whole layout: None in rows that are not held."""
+    rows_in_all, width = layout[-1]["shape"]
+    before = sum(map(size, layout[:-1]))
+    held = (struct.unpack_from("<I", payload, 20)[0] - before) // width
+    if held == rows_in_all:
+        return list(range(rows_in_all)), decode(payload, layout)
+    length = struct.unpack_from("<I", payload, len(payload) - 4)[0]
+    rows = decode_rows(payload[-4 - length : -4], held, rows_in_all)
+    inner = decode(payload[: -4 - length], sub_layout(layout, held))
+    grid = inner[:before] + [None] * (rows_in_all * width)
+    for at, row in enumerate(rows):
+        grid[before + row * width : before + (row + 1) * width] = inner[before + at * width : before + (at + 1) * width]
+    return rows, grid
+
+
 # -- averaging, roots, sets, ids -----------------------------------------------------------------------------------
 
 
 def average(body, updates):
-    """updates: (grid, weight) of one round. All integers; one division and one rounding to float32 per value."""
-    total = sum(weight for _, weight in updates)
-    if total == 0:
-        return body
+    """updates: (grid, weight) of one round; None in a grid is a value that the update does not hold.
+
+    All integers; one division and one rounding to float32 per value.
+    """
     result = []
     for index, value in enumerate(body):
-        numerator = sum(weight * grid[index] for grid, weight in updates)
+        holders = [(grid[index], weight) for grid, weight in updates if grid[index] is not None]
+        total = sum(weight for _, weight in holders)
+        if total == 0:
+            result.append(value)
+            continue
+        numerator = sum(weight * units for units, weight in holders)
         quotient = numerator / total
         down = floor(quotient)
         mean = down + 1 if quotient - down >= 0.5 else down
@@ -368,6 +437,12 @@ LAYOUT = [
 ]
 TOTAL = sum(map(size, LAYOUT))
 
+ROWS_LAYOUT = [
+    {"name": "norm", "shape": [8]},
+    {"name": "matrix", "shape": [3, 8]},
+    {"name": "transformer.wte.weight", "shape": [40, 8]},
+]
+
 CONFIG = {
     "name": "drei Zungen für हिन्दी",
     "seed": 7,
@@ -431,6 +506,81 @@ def sparse_vectors():
     return {"tensors": SPARSE_LAYOUT, "seed": 5, "cases": cases}
 
 
+CODECS = {
+    "float32": (encode_float32, decode_float32),
+    "int8": (encode_int8, decode_int8),
+    "topk": (lambda v, l: encode_topk(v, l, 64), lambda p, l: decode_topk(p, l, 64)),
+}
+
+
+def rows_vectors():
+    """Sets of rows, payloads with rows, and bodies averaged over those that hold each row."""
+    sets = []
+    for rows_in_all, rows in [
+        (2, [1]),
+        (10, [0, 1, 2, 5, 9]),
+        (300, [299]),
+        (300, [7, 8, 9, 100, 250, 251]),
+        (300, list(range(0, 300, 2))),
+        (50257, list(range(0, 1000)) + list(range(1000, 50257, 97))),
+        (1048576, list(range(13, 1048576, 40009))),
+    ]:
+        encoded = encode_rows(rows, rows_in_all)
+        assert decode_rows(encoded, len(rows), rows_in_all) == rows
+        digest = sha256(struct.pack(f"<{len(rows)}I", *rows)).hex()
+        sets.append({"size": rows_in_all, "held": len(rows), "encoded": encoded.hex(), "rowsDigest": digest})
+    total = sum(map(size, ROWS_LAYOUT))
+    values = pseudo_random(6, total, 2**-7)
+    payloads = []
+    for codec, (encode, decode) in CODECS.items():
+        for rows in ([0, 1, 2, 17, 39], list(range(40))):
+            payload = encode_with_rows(values, ROWS_LAYOUT, rows, encode)
+            read, grid = decode_with_rows(payload, ROWS_LAYOUT, decode)
+            assert read == rows
+            digest = sha256(struct.pack(f"<{total}q", *[q or 0 for q in grid])).hex()
+            held = None if len(rows) == 40 else rows
+            payloads.append({"codec": codec, "heldRows": held, "payload": payload.hex(), "gridDigest": digest})
+    body = [f32(value) for value in pseudo_random(8, total, 2**-4)]
+    updates, bodies, rounds = [], [floats(body).hex()], {0: [], 1: []}
+    for seed, (number_of_round, author, weight, rows) in enumerate(
+        [
+            (0, "alice", 256, [0, 1, 2, 3, 30]),
+            (0, "bob", 3, [2, 3, 4, 39]),
+            (0, "carol", 2047, list(range(40))),
+            (1, "alice", 1, [0, 1, 2, 3, 30]),
+            (1, "bob", 500, [2, 3, 4, 39]),
+        ]
+    ):
+        payload = encode_with_rows(pseudo_random(200 + seed, total, 2.0 ** -(3 + seed)), ROWS_LAYOUT, rows, encode_int8)
+        rounds[number_of_round].append((decode_with_rows(payload, ROWS_LAYOUT, decode_int8)[1], weight))
+        updates.append({"round": number_of_round, "author": author, "weight": weight, "payload": payload.hex()})
+    for at in range(2):
+        body = average(body, rounds[at])
+        bodies.append(floats(body).hex())
+    roots = [root(bytes.fromhex(b)).hex() for b in bodies]
+    averaging = {"updates": updates, "bodies": bodies, "roots": roots}
+    return {
+        "tensors": ROWS_LAYOUT,
+        "sets": sets,
+        "values": floats(values).hex(),
+        "payloads": payloads,
+        "averaging": averaging,
+    }
+
+
+def shared_manifest():
+    """Of a run that shares an embedding and starts from a given body."""
+    config = {
+        **CONFIG,
+        "variant": "trim",
+        "vocabulary": {"tokenizer": "ab" * 32, "size": 40},
+        "initialBody": "cd" * 32,
+        "model": {**CONFIG["model"], "width": 8},
+    }
+    text = canonical({"version": 1, "config": config, "layout": ROWS_LAYOUT})
+    return {"text": text, "runId": sha256(text.encode()).hex()}
+
+
 def averaging_vectors():
     body = [f32(value) for value in pseudo_random(2, TOTAL, 2**-4)]
     updates, bodies = [], [floats(body).hex()]
@@ -474,9 +624,11 @@ def main():
         "payloads": payload_vectors(),
         "sparse": sparse_vectors(),
         "averaging": averaging_vectors(),
+        "rows": rows_vectors(),
         "merkle": merkle_vectors(),
         "updateSet": update_set_vectors(),
         "manifest": {"text": manifest, "runId": run_id},
+        "sharedManifest": shared_manifest(),
         "invite": {"runId": run_id, "addresses": addresses, "text": invite(run_id, addresses)},
         "emptyInvite": {"runId": "00" * 32, "addresses": [], "text": invite("00" * 32, [])},
     }
