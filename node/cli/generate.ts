@@ -91,14 +91,16 @@ export const generateCommand = defineCommand({
       const paint = paintFor(stdout, environment);
       const isShown = !flags.json;
       if (isShown && stdout.isTTY) stdout.write(paint("dim", prompt));
-      let at = 0;
       const generation = await generateText(
         { decoder, tokenizer: model.tokenizer },
         { ...options, prompt, seed: String(seed) },
-        (piece, sample) => {
-          if (!isShown) return;
-          for (; at < sample; at++) stdout.write(`\n\n--- ${at + 2} of ${options.samples} ---\n`);
-          stdout.write(piece);
+        {
+          onSample(sample) {
+            if (isShown && sample > 0) stdout.write(`\n\n--- ${sample + 1} of ${options.samples} ---\n`);
+          },
+          onText(piece) {
+            if (isShown) stdout.write(piece);
+          },
         },
         signal,
       );

@@ -49,7 +49,7 @@ describe("text from a model that knows one verse by heart", () => {
     const generation = await generateText(
       { decoder, tokenizer },
       { ...greedy, prompt: "né ", ...options },
-      (piece, sample) => pieces.push({ piece, sample }),
+      { onText: (piece, sample) => pieces.push({ piece, sample }) },
       never,
     );
     return { generation, pieces };

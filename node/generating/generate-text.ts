@@ -29,11 +29,17 @@ export interface Generation {
   readonly generatingMs: number;
 }
 
-/** Gives text out through `onText` as soon as it is certain: sample by sample, never half a character. */
+/** Who shows texts while they are made. */
+export interface TextObserver {
+  onSample?(sample: number): void;
+  onText(text: string, sample: number): void;
+}
+
+/** Gives text out as soon as it is certain: sample by sample, never half a character. */
 export async function generateText(
   { decoder, tokenizer }: { decoder: Decoder; tokenizer: Tokenizer },
   { prompt, samples: count, stop, ...options }: TextOptions,
-  onText: (text: string, sample: number) => void,
+  observer: TextObserver,
   signal: AbortSignal,
 ): Promise<Generation> {
   const { endOfText, vocabularySize } = tokenizer;
@@ -45,13 +51,14 @@ export async function generateText(
   const readAt = performance.now();
   const samples: Sample[] = [];
   for (let sample = 0; sample < count; sample++) {
+    observer.onSample?.(sample);
     const tokens: number[] = [];
     const decoded = tokenizer.decodeStream();
     const shown = new StopText(stop);
     let text = "";
     const show = (piece: string) => {
       text += piece;
-      if (piece !== "") onText(piece, sample);
+      if (piece !== "") observer.onText(piece, sample);
     };
     const source = generateTokens(
       decoder,
