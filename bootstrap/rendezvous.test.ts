@@ -3,6 +3,7 @@ import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { sha256Hex } from "#protocol/net/hash.ts";
 import { createIdentity } from "#protocol/net/identity.ts";
 import { fetchRunManifest, storeRunManifest } from "#protocol/net/run-manifests.ts";
 import {
@@ -92,6 +93,28 @@ test("one that has lost its state learns the run from the peers that still use i
   await until(() => expect(rendezvous.stats()).toMatchObject({ manifests: 1, runs: [{ peers: 1 }] }));
   const second = await run.join({ bootstrap: rendezvous.addresses() });
   await until(() => expect(areConnected([member, second], 1)).toBe(true));
+});
+
+test("peers that have only a second run in common are introduced to each other in that one", async () => {
+  const rendezvous = await open();
+  const bootstrap = rendezvous.addresses();
+  const other = new TextEncoder().encode('{"test":"other"}');
+  const members = [
+    await run.join({ bootstrap }),
+    await run.join({ bootstrap, runId: sha256Hex(other), runManifest: other }),
+  ];
+  await until(() => expect(rendezvous.stats().manifests).toBe(2));
+  const runManifest = new TextEncoder().encode('{"test":"group"}');
+  const runId = sha256Hex(runManifest);
+  const groups = members.map(({ network }) =>
+    network.besides({ runId, runManifest, bodyValues: 10, maxPayloadBytes: 100 }),
+  );
+  for (const group of groups) await group.start();
+  await until(() => {
+    for (const group of groups) expect(group.connectedPeers()).toHaveLength(1);
+  });
+  for (const { network } of members) expect(network.connectedPeers()).toEqual([]);
+  expect(rendezvous.stats()).toMatchObject({ manifests: 3 });
 });
 
 test("the failures on the way in are told apart", async () => {
