@@ -48,8 +48,13 @@ export interface NetworkPort {
   connectedPeers(): readonly PeerId[];
 }
 
-/** What one round of local training gave. `delta` is theta_start - theta_end over the body, flat, in layout order. */
+/** What one round of local training gave. */
 export interface RoundTraining {
+  /**
+   * theta_start - theta_end over the whole layout, flat, in layout order: the body, in variants trim and glob followed by
+   * the embedding [vocabulary.size, width] by the common tokenizer's ids. 0 in rows that this peer does not hold; what
+   * is there all the same is neither sent nor kept.
+   */
   readonly delta: Float32Array;
   readonly tokens: number;
   readonly bytes: number;
@@ -58,11 +63,14 @@ export interface RoundTraining {
   readonly computeMs: number;
 }
 
-/** Local training, off this thread. One call at a time. */
+/**
+ * Local training, off this thread. One call at a time. A `body` is the whole layout, so in variants trim and glob with the
+ * shared embedding behind it, all its rows; it is shared and read-only.
+ */
 export interface TrainerPort {
   /**
    * Fits the private embeddings for `steps` steps with the body frozen at `body` (a newcomer's first act).
-   * Does not move the body.
+   * Does not move the body. Never called where the embedding is shared.
    */
   warmUp(
     body: Float32Array,
@@ -82,7 +90,7 @@ export interface TrainerPort {
     onStep: (step: number, bitsPerByte: number) => void,
     signal: AbortSignal,
   ): Promise<RoundTraining>;
-  /** Bits per byte on this peer's held-out text with `body` and its own embeddings. */
+  /** Bits per byte on this peer's held-out text with `body` and, where they are not in it, its own embeddings. */
   evaluate(body: Float32Array, signal: AbortSignal): Promise<number>;
 }
 
