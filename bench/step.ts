@@ -6,7 +6,7 @@ import { genesisBody, initialEmbedding } from "#model/genesis.ts";
 import { elementCount, type Graph } from "#model/graph/ops.ts";
 import { flopsPerToken } from "#model/plan.ts";
 import { RandomStream } from "#model/random.ts";
-import { buildTrainStep, stepInputs } from "#model/train-step.ts";
+import { buildGradientStep, stepInputs } from "#model/train-step.ts";
 import { createTrainingModel } from "#model/training-model.ts";
 import type { Batch, Device, ModelConfig, OptimizerConfig } from "#model/types.ts";
 import { describeMachine, type Machine } from "./machine.ts";
@@ -66,7 +66,7 @@ export interface StepReport {
   readonly nodeMillisecondsPerStep?: number;
   /** Share of node time by operator type, largest first; they add up to 1. Empty where not profiled. */
   readonly shares: Readonly<Record<string, number>>;
-  /** The same by part of the step: attn, ffn, head, backward, adamw… */
+  /** The same by part of the step: attn, ffn, head, backward… */
   readonly parts: Readonly<Record<string, number>>;
   readonly nodes: readonly NodeCost[];
   readonly setting: StepOptions;
@@ -122,7 +122,7 @@ export async function benchStep(args: string[]): Promise<void> {
   );
 }
 
-/** Times the steps, then profiles the same graph (on the CPU). */
+/** Times the steps, then profiles the same graph (on the CPU; clipping and AdamW are not in it). */
 export async function measureStep(options: StepOptions): Promise<StepReport> {
   const { config, batchSize, device, threads, steps } = options;
   const body = genesisBody(config, "bench");
@@ -154,7 +154,7 @@ export async function measureStep(options: StepOptions): Promise<StepReport> {
 
   let costs: NodeCost[] = [];
   if (device === "cpu") {
-    const graph = buildTrainStep(config, OPTIMIZER, batchSize, ["body", "embedding"]);
+    const graph = buildGradientStep(config, batchSize, batchSize, ["body", "embedding"]);
     const feeds = stepFeeds(graph, config, body, embedding, randomBatch(stream, config, batchSize));
     costs = await profileStep(graph, feeds, Math.min(steps, PROFILED_STEPS), threads);
   }

@@ -3,7 +3,7 @@
 import { bodyLength, embeddingLength } from "./architecture.ts";
 import { peakLiveBytes } from "./graph/liveness.ts";
 import { buildEvaluation, buildGradientStep, buildTrainStep, buildUpdateStep } from "./train-step.ts";
-import type { ModelConfig, OptimizerConfig } from "./types.ts";
+import type { Device, ModelConfig, OptimizerConfig } from "./types.ts";
 
 /** How a step is computed: what memory depends on besides the model. */
 export interface StepPlan {
@@ -15,7 +15,7 @@ export interface StepPlan {
 
 /** Bytes at the peak; the parts add up to the total. */
 export interface MemoryPlan {
-  /** Weights, in two copies: a step reads one and writes the other. */
+  /** Weights. On a device that keeps them itself (webgpu) in two copies: a step reads one and writes the other. */
   readonly parameters: number;
   /** Both of AdamW's moments, likewise. */
   readonly moments: number;
@@ -23,18 +23,17 @@ export interface MemoryPlan {
   readonly gradients: number;
   /** Values between parameters and loss, and temporaries of the optimizer. */
   readonly activations: number;
-  /** The process itself, copies of a step's results that the binding makes, and gaps between an allocator's blocks. */
+  /** The process itself, what the parameters were loaded from, and gaps between an allocator's blocks. */
   readonly runtime: number;
   readonly total: number;
 }
 
 const BYTES_PER_PARAMETER = 4;
-const STATE_COPIES = 2;
 /** Node 24 with onnxruntime's library, before there is a model. */
 const PROCESS_BYTES = 120 * 2 ** 20;
 /** What an arena takes beyond the values alive in it: a share of them and a part that is always there. Fitted, see the tests. */
-const ARENA_OVERHEAD = 0.15;
-const ARENA_SLACK_BYTES = 32 * 2 ** 20;
+const ARENA_OVERHEAD = 0.3;
+const ARENA_SLACK_BYTES = 48 * 2 ** 20;
 
 /** Any: no size depends on it. */
 const OPTIMIZER: OptimizerConfig = {
@@ -50,28 +49,29 @@ const OPTIMIZER: OptimizerConfig = {
 };
 
 /** Peak memory of a process that trains and evaluates. On a GPU: what device and host need together. */
-export function planMemory(config: ModelConfig, plan: StepPlan): MemoryPlan {
+export function planMemory(config: ModelConfig, plan: StepPlan, device: Device = "cpu"): MemoryPlan {
   const groups = ["body", "embedding"] as const;
   const { batchSize, microBatchSize, recompute } = plan;
   const modelBytes = BYTES_PER_PARAMETER * (bodyLength(config) + embeddingLength(config));
-  const evaluation = peakLiveBytes(buildEvaluation(config, microBatchSize));
-  let passes: number[];
-  if (microBatchSize === batchSize) {
-    passes = [peakLiveBytes(buildTrainStep(config, OPTIMIZER, batchSize, groups, { recompute })), evaluation];
+  const passes = [peakLiveBytes(buildEvaluation(config, microBatchSize))];
+  const isResident = device === "webgpu";
+  if (isResident && microBatchSize === batchSize) {
+    const step = buildTrainStep(config, OPTIMIZER, batchSize, groups, { recompute });
+    // In one pass gradients are values of the graph like others.
+    passes.push(Math.max(0, peakLiveBytes(step) - modelBytes));
   } else {
-    const addition = buildGradientStep(config, batchSize, microBatchSize, groups, { recompute });
-    passes = [peakLiveBytes(addition), peakLiveBytes(buildUpdateStep(config, OPTIMIZER, groups)), evaluation];
+    passes.push(
+      peakLiveBytes(buildGradientStep(config, batchSize, microBatchSize, groups, { recompute })),
+      ...(isResident ? [peakLiveBytes(buildUpdateStep(config, OPTIMIZER, groups))] : []),
+    );
   }
-  // Every compiled graph keeps the memory that it once had. In one pass gradients are values of the graph like others.
-  const values = passes.reduce((sum, bytes) => sum + bytes, 0);
+  // Every compiled graph keeps the memory that it once had.
+  const activations = passes.reduce((sum, bytes) => sum + bytes, 0);
+  const parameters = (isResident ? 2 : 1) * modelBytes;
+  const moments = 2 * parameters;
   const gradients = modelBytes;
-  const activations = microBatchSize === batchSize ? Math.max(0, values - gradients) : values;
-  const parameters = STATE_COPIES * modelBytes;
-  const moments = 2 * STATE_COPIES * modelBytes;
-  const resultCopies = 3 * modelBytes;
-  const runtime = Math.round(
-    PROCESS_BYTES + resultCopies + passes.length * ARENA_SLACK_BYTES + ARENA_OVERHEAD * values,
-  );
+  const slack = passes.length * ARENA_SLACK_BYTES + ARENA_OVERHEAD * activations;
+  const runtime = Math.round(PROCESS_BYTES + modelBytes + slack);
   const total = parameters + moments + gradients + activations + runtime;
   return { parameters, moments, gradients, activations, runtime, total };
 }

@@ -67,8 +67,9 @@ export function buildTrainStep(
 }
 
 /**
- * Forward and backward of one micro-batch out of a batch. Inputs: its token ids, every weight, the gradients so far.
- * Outputs: its cross-entropy, summed, and the gradients of the batch's mean loss with its own share added.
+ * Forward and backward of one micro-batch out of a batch. Inputs: its token ids, every weight, and, unless it is the whole
+ * batch, the gradients so far. Outputs: its cross-entropy, summed, and the gradients of the batch's mean loss with its own
+ * share added.
  */
 export function buildGradientStep(
   config: ModelConfig,
@@ -79,11 +80,9 @@ export function buildGradientStep(
 ): Graph {
   const b = new GraphBuilder();
   const perToken = b.scalar(1 / (batchSize * config.sequenceLength));
+  const others = microBatchSize < batchSize ? trainedTensors(config, trained) : [];
   const soFar = new Map(
-    trainedTensors(config, trained).map(({ spec: { name, shape } }) => [
-      name,
-      b.input(stepInputs.gradient(name), shape),
-    ]),
+    others.map(({ spec: { name, shape } }) => [name, b.input(stepInputs.gradient(name), shape)]),
   );
   const { nats, gradientOf } = differentiated(b, config, microBatchSize, trained, perToken, options, soFar);
   const outputs: Record<string, Value> = { [stepOutputs.nats]: nats };

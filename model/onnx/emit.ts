@@ -4,10 +4,16 @@ import { validateGraph } from "../graph/validate.ts";
 import { emitNode } from "./emitters.ts";
 import { OnnxModel } from "./onnx-model.ts";
 
+export interface EmitOptions {
+  /** Name of an output before all others that is no tensor but an empty sequence; runtime/session.ts says what for. */
+  readonly emptySequence?: string;
+}
+
 /** The graph as ModelProto bytes: constants embedded as float32, inputs and outputs under their public names. */
-export function emitOnnx(graph: Graph): Uint8Array {
+export function emitOnnx(graph: Graph, { emptySequence }: EmitOptions = {}): Uint8Array {
   validateGraph(graph);
   const model = new OnnxModel();
+  if (emptySequence !== undefined) model.emptySequenceOutput(emptySequence);
 
   // A computed value that is an output takes the output's name; onnxruntime would not always optimise a copy away.
   const names = new Map<Value, string>();

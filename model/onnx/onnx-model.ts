@@ -14,6 +14,7 @@ import {
   TensorProtoSchema,
   TensorShapeProto_DimensionSchema,
   TensorShapeProtoSchema,
+  TypeProto_SequenceSchema,
   TypeProto_TensorSchema,
   TypeProtoSchema,
   type ValueInfoProto,
@@ -56,6 +57,16 @@ export class OnnxModel implements OnnxWriter {
   /** Declares a value that some node has made as an output. */
   output(name: string, type: OnnxType, shape: OnnxShape): void {
     this.#graph.output.push(valueInfo(name, type, shape));
+  }
+
+  /** An output that is no tensor: an empty sequence of tensors. */
+  emptySequenceOutput(name: string): void {
+    this.node("SequenceEmpty", [], [name]);
+    const tensor = create(TypeProto_TensorSchema, { elemType: ELEMENT_TYPES.float });
+    const elemType = create(TypeProtoSchema, { value: { case: "tensorType", value: tensor } });
+    const sequence = create(TypeProto_SequenceSchema, { elemType });
+    const type = create(TypeProtoSchema, { value: { case: "sequenceType", value: sequence } });
+    this.#graph.output.push(create(ValueInfoProtoSchema, { name, type }));
   }
 
   initializer(

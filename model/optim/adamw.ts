@@ -1,11 +1,11 @@
 // AdamW (Loshchilov & Hutter 2019) and clipping by the global norm, as nodes of a graph. Numbers agree with PyTorch's
 // torch.optim.AdamW and torch.nn.utils.clip_grad_norm_.
 import type { GraphBuilder } from "../graph/builder.ts";
-import type { Value } from "../graph/ops.ts";
+import type { Shape, Value } from "../graph/ops.ts";
 import type { OptimizerConfig } from "../types.ts";
 
 /** PyTorch's guard against a zero norm. */
-const NORM_EPSILON = 1e-6;
+export const NORM_EPSILON = 1e-6;
 
 /** Scalars that change from step to step, so that one compiled graph serves them all. */
 export interface StepScalars {
@@ -20,6 +20,11 @@ export interface ParameterState {
   readonly weight: Value;
   readonly moment1: Value;
   readonly moment2: Value;
+}
+
+/** Decay goes to matrices only: the weight of a norm has one axis and no reason to shrink. */
+export function isDecaying(shape: Shape): boolean {
+  return shape.length >= 2;
 }
 
 /** Norm over all gradients together, and the factor min(1, limit / norm) that brings it down to `limit`. */
@@ -57,8 +62,7 @@ export function adamW(
     const squares = b.mul(b.mul(gradient, gradient), squareFactor);
     const nextMoment2 = b.add(b.mul(moment2, beta2), squares);
     const direction = b.div(nextMoment1, b.add(b.sqrt(nextMoment2), epsilon));
-    // Decay goes to matrices only: the weight of a norm has one axis and no reason to shrink.
-    const kept = weight.shape.length >= 2 ? b.mul(weight, keep) : weight;
+    const kept = isDecaying(weight.shape) ? b.mul(weight, keep) : weight;
     return { weight: b.sub(kept, b.mul(direction, stepSize)), moment1: nextMoment1, moment2: nextMoment2 };
   };
 }

@@ -6,7 +6,7 @@ import { emitOnnx } from "../onnx/emit.ts";
 import { allOpSamples } from "../testing/op-samples.ts";
 import { runOnCpu } from "../testing/run-on-cpu.ts";
 import { interpret } from "./interpreter.ts";
-import { createSession, hostData, hostTensor, type Session, scalarTensor } from "./session.ts";
+import { createSession, hostData, hostTensor, IN_PLACE_ONLY, type Session, scalarTensor } from "./session.ts";
 
 /** A few units in float32's last place (6e-8) for sums of the samples' length. */
 const FLOAT32_TOLERANCE = 2e-6;
@@ -76,6 +76,30 @@ describe("a session on the cpu", () => {
     const y = hostTensor(flat.subarray(1, 4), [3]);
     await session.run({ x: hostTensor(Float32Array.of(1.5, 2.5, 3.5), [3]) }, { y });
     expect([...flat]).toEqual([0, 3, 5, 7, 0]);
+    await session.dispose();
+  });
+
+  it("that is in place only makes no other copy of its results, and fails as others do", async () => {
+    const [rows, megabyte] = [512, 2 ** 20];
+    const b = new GraphBuilder();
+    const x = b.input("x", [rows, rows]);
+    const graph = b.build({ y: b.mul(x, b.scalar(2)), sum: b.reduceSum(x, [0, 1]) });
+    const session = await createSession(emitOnnx(graph, { emptySequence: IN_PLACE_ONLY }), {
+      device: "cpu",
+      inPlaceOnly: true,
+    });
+    const values = hostTensor(new Float32Array(rows * rows).fill(1), [rows, rows]);
+    const sum = scalarTensor(0);
+    const before = process.memoryUsage().arrayBuffers;
+    for (const expected of [1, 2, 4]) {
+      await session.run({ x: values }, { y: values, sum });
+      expect(hostData(sum)[0]).toBe(expected * rows * rows);
+      expect(hostData(values)[rows]).toBe(2 * expected);
+    }
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(megabyte);
+    const wrong = hostTensor(new Float32Array(rows), [rows]);
+    await expect(session.run({ x: wrong }, { y: values, sum })).rejects.toThrow(/invalid dimensions|rank/i);
+    expect(hostData(values)[rows]).toBe(8);
     await session.dispose();
   });
 

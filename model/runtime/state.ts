@@ -1,97 +1,102 @@
-// Where a group of tensors lives between steps. On the host: one flat array to read and one to write, swapped after each
-// step, so that a step never writes what it reads and a failed step changes nothing. On a device: the last step's outputs.
+// Where a group of tensors lives between steps. On the host: flat arrays that change in place. On a device: the last step's
+// outputs, so that a failed step changes nothing.
 import { TensorSizeError } from "../errors.ts";
 import { elementCount } from "../graph/ops.ts";
 import type { TensorSpec } from "../types.ts";
+import { allocateFlat, type FlatArray, MAX_FLAT_LENGTH } from "../wasm/flat-array.ts";
 import type { ReadBack } from "./read-back.ts";
 import { type DeviceTensor, hostTensor } from "./session.ts";
 
 type Tensors = Readonly<Record<string, DeviceTensor>>;
 
-/** Tensors of one group and kind (weights, or one of the moments), fed to a step and replaced by its outputs. */
-export interface StepState {
+/** Tensors of one group and kind (weights, one of the moments, gradients), flat in the order of their specs. */
+export interface State {
   /** Input name -> current tensor. */
   feeds(): Tensors;
-  /** Output name -> where the step is to write, or null where it is to allocate. */
-  fetches(): Readonly<Record<string, DeviceTensor | null>>;
-  /** Takes the step's outputs as the current values. Without it the step has not happened. */
-  commit(outputs: Tensors): void;
-  /** Drops the outputs of a step that is not to happen. */
-  discard(outputs: Tensors): void;
-  /** A copy, flat in the order of the specs. */
+  /** A copy. */
   read(): Promise<Float32Array>;
   /** Throws TensorSizeError where `flat` has another length. */
   check(flat: Float32Array): void;
   write(flat: Float32Array): void;
   /** Sets every value to zero. */
   clear(): void;
-  dispose(): void;
 }
 
-/** Names of a tensor as an input of the step, and as its output. */
+/** Names of a tensor as an input of a step, and as its output. */
 export interface StateNames {
   readonly label: string;
   input(tensor: string): string;
   output(tensor: string): string;
 }
 
-export class HostState implements StepState {
-  readonly #label: string;
-  #current: { flat: Float32Array; feeds: Tensors; fetches: Tensors };
-  #next: { flat: Float32Array; feeds: Tensors; fetches: Tensors };
+/** Consecutive tensors that lie in one flat array. */
+export interface Piece {
+  readonly specs: readonly TensorSpec[];
+  readonly flat: FlatArray;
+}
 
-  /** `inPlace`: a step writes over what it reads, for a sum of which each step only adds its part; one array, not two. */
-  constructor(specs: readonly TensorSpec[], names: StateNames, { inPlace = false } = {}) {
+export class HostState implements State {
+  readonly #label: string;
+  readonly #feeds: Tensors;
+  readonly #results: Tensors;
+  readonly #length: number;
+  /** One, unless the group is larger than an array may be. */
+  readonly pieces: readonly Piece[];
+
+  /** `lane`: which of the arrays that are gone through side by side, see wasm/flat-array.ts. */
+  constructor(specs: readonly TensorSpec[], names: StateNames, lane: number, maxLength = MAX_FLAT_LENGTH) {
     this.#label = names.label;
-    const side = () => {
-      const flat = new Float32Array(specs.reduce((sum, { shape }) => sum + elementCount(shape), 0));
-      const views = viewTensors(flat, specs);
-      return {
-        flat,
-        feeds: Object.fromEntries(views.map(([name, tensor]) => [names.input(name), tensor])),
-        fetches: Object.fromEntries(views.map(([name, tensor]) => [names.output(name), tensor])),
-      };
-    };
-    this.#current = side();
-    this.#next = inPlace ? this.#current : side();
+    this.#length = lengthOf(specs);
+    this.pieces = cut(specs, maxLength).map((part) => ({
+      specs: part,
+      flat: allocateFlat(lengthOf(part), lane),
+    }));
+    const tensors = this.pieces.flatMap(({ specs: part, flat }) => viewTensors(flat.values, part));
+    this.#feeds = Object.fromEntries(tensors.map(([name, tensor]) => [names.input(name), tensor]));
+    this.#results = Object.fromEntries(tensors.map(([name, tensor]) => [names.output(name), tensor]));
   }
 
   feeds(): Tensors {
-    return this.#current.feeds;
+    return this.#feeds;
   }
 
-  fetches(): Tensors {
-    return this.#next.fetches;
+  /** Output name -> the same tensors, for a step to write over what it reads. */
+  results(): Tensors {
+    return this.#results;
   }
-
-  commit(): void {
-    [this.#current, this.#next] = [this.#next, this.#current];
-  }
-
-  discard(): void {}
 
   async read(): Promise<Float32Array> {
-    return this.#current.flat.slice();
+    const copy = new Float32Array(this.#length);
+    this.#forEachPiece(({ flat: { values } }, start) => copy.set(values, start));
+    return copy;
   }
 
   check(flat: Float32Array): void {
-    checkLength(this.#label, this.#current.flat.length, flat);
+    checkLength(this.#label, this.#length, flat);
   }
 
   write(flat: Float32Array): void {
     this.check(flat);
-    this.#current.flat.set(flat);
+    this.#forEachPiece(({ flat: { values } }, start) =>
+      values.set(flat.subarray(start, start + values.length)),
+    );
   }
 
   clear(): void {
-    this.#current.flat.fill(0);
+    for (const { flat } of this.pieces) flat.values.fill(0);
   }
 
-  dispose(): void {}
+  #forEachPiece(visit: (piece: Piece, start: number) => void): void {
+    let start = 0;
+    for (const piece of this.pieces) {
+      visit(piece, start);
+      start += piece.flat.values.length;
+    }
+  }
 }
 
 /** Kept on the device (webgpu): every step allocates its outputs there, and what they replace is freed. */
-export class ResidentState implements StepState {
+export class ResidentState implements State {
   readonly #specs: readonly TensorSpec[];
   readonly #names: StateNames;
   readonly #readBack: ReadBack;
@@ -102,7 +107,7 @@ export class ResidentState implements StepState {
     this.#specs = specs;
     this.#names = names;
     this.#readBack = readBack;
-    this.#length = specs.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+    this.#length = lengthOf(specs);
     this.#tensors = viewTensors(new Float32Array(this.#length), specs).map(([, tensor]) => tensor);
   }
 
@@ -112,15 +117,18 @@ export class ResidentState implements StepState {
     );
   }
 
+  /** Output name -> null: the step is to allocate it. */
   fetches(): Readonly<Record<string, null>> {
     return Object.fromEntries(this.#specs.map(({ name }) => [this.#names.output(name), null]));
   }
 
+  /** Takes the step's outputs as the current values. Without it the step has not happened. */
   commit(outputs: Tensors): void {
     this.dispose();
     this.#tensors = this.#specs.map(({ name }) => outputs[this.#names.output(name)]!);
   }
 
+  /** Drops the outputs of a step that is not to happen. */
   discard(outputs: Tensors): void {
     for (const { name } of this.#specs) outputs[this.#names.output(name)]!.dispose();
   }
@@ -146,6 +154,26 @@ export class ResidentState implements StepState {
   dispose(): void {
     for (const tensor of this.#tensors) tensor.dispose();
   }
+}
+
+function lengthOf(specs: readonly TensorSpec[]): number {
+  return specs.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+}
+
+/** As few runs of consecutive tensors as fit into `maxLength` values each; a tensor is never cut. */
+function cut(specs: readonly TensorSpec[], maxLength: number): TensorSpec[][] {
+  const parts: TensorSpec[][] = [];
+  let room = 0;
+  for (const spec of specs) {
+    const length = elementCount(spec.shape);
+    if (length > room) {
+      parts.push([]);
+      room = maxLength;
+    }
+    parts.at(-1)!.push(spec);
+    room -= length;
+  }
+  return parts;
 }
 
 function viewTensors(

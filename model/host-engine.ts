@@ -1,0 +1,143 @@
+// Steps in host memory (cpu, cuda): the graph gives gradients, and AdamW moves the parameters in place on the host. Holds the
+// parameters, the moments and one gradient of each, and no second copy of anything.
+import { elementCount } from "./graph/ops.ts";
+import { isDecaying } from "./optim/adamw.ts";
+import { AdamWKernel, type StepFactors, stepFactors } from "./optim/adamw-kernel.ts";
+import { hostData, hostTensor, type Session } from "./runtime/session.ts";
+import { HostState } from "./runtime/state.ts";
+import {
+  type EngineSetting,
+  type EngineStep,
+  type GroupState,
+  isSound,
+  merged,
+  type StepEngine,
+  type StepOutcome,
+} from "./step-engine.ts";
+import {
+  buildGradientStep,
+  groupTensors,
+  type ParameterGroup,
+  stepInputs,
+  stepOutputs,
+} from "./train-step.ts";
+import type { ModelConfig, OptimizerConfig, TensorSpec } from "./types.ts";
+
+export class HostEngine implements StepEngine {
+  readonly #setting: EngineSetting;
+  readonly groups: Readonly<Record<ParameterGroup, HostGroup>>;
+
+  constructor(setting: EngineSetting) {
+    this.#setting = setting;
+    const { config, optimizer } = setting;
+    this.groups = {
+      body: new HostGroup(config, optimizer, "body"),
+      embedding: new HostGroup(config, optimizer, "embedding"),
+    };
+  }
+
+  async prepare(trained: readonly ParameterGroup[]): Promise<void> {
+    await this.#gradientSession(trained);
+  }
+
+  async step({ microBatches, trained, rates, signal }: EngineStep): Promise<StepOutcome> {
+    const { config, optimizer, batchSize } = this.#setting;
+    const session = await this.#gradientSession(trained);
+    const groups = trained.map((name) => this.groups[name]);
+    const gradients = groups.map(({ gradient }) => gradient);
+    const weights = merged(Object.values(this.groups), (group) => group.weights.feeds());
+    const sums = microBatches.length === 1 ? {} : merged(gradients, (gradient) => gradient.feeds());
+    if (microBatches.length > 1) for (const gradient of gradients) gradient.clear();
+    const nats = hostTensor(new Float32Array(1), []);
+    const results = { ...merged(gradients, (gradient) => gradient.results()), [stepOutputs.nats]: nats };
+    let total = 0;
+    for (const tokens of microBatches) {
+      signal?.throwIfAborted();
+      await session.run({ ...tokens, ...weights, ...sums }, results);
+      total += hostData(nats)[0]!;
+    }
+
+    const loss = total / (batchSize * config.sequenceLength);
+    const gradientNorm = Math.sqrt(groups.reduce((sum, group) => sum + group.squares(), 0));
+    const outcome = { loss, gradientNorm };
+    if (!isSound(outcome)) return outcome;
+    for (const name of trained) {
+      const group = this.groups[name];
+      group.momentSteps++;
+      group.update(stepFactors(optimizer, rates[name], gradientNorm, group.momentSteps));
+    }
+    return outcome;
+  }
+
+  async dispose(): Promise<void> {}
+
+  #gradientSession(trained: readonly ParameterGroup[]): Promise<Session> {
+    const { config, batchSize, microBatchSize, recompute, session } = this.#setting;
+    return session(`gradients of ${trained.join(" and ")}`, () =>
+      buildGradientStep(config, batchSize, microBatchSize, trained, { recompute }),
+    );
+  }
+}
+
+/** Tensors next to each other of which all or none decay: values [start, end) of a piece. */
+interface Range {
+  readonly start: number;
+  readonly end: number;
+  readonly decays: boolean;
+}
+
+class HostGroup implements GroupState {
+  readonly weights: HostState;
+  readonly moment1: HostState;
+  readonly moment2: HostState;
+  readonly gradient: HostState;
+  readonly #parts: readonly { kernel: AdamWKernel; ranges: readonly Range[] }[];
+  momentSteps = 0;
+
+  constructor(config: ModelConfig, optimizer: OptimizerConfig, name: ParameterGroup) {
+    const specs = groupTensors(config, name);
+    const make = (label: string, lane: number, input: (tensor: string) => string) =>
+      new HostState(
+        specs,
+        { label, input, output: (tensor: string) => stepOutputs.next(input(tensor)) },
+        lane,
+      );
+    this.weights = make(name, 0, (tensor) => tensor);
+    this.moment1 = make(`${name} moment 1`, 1, stepInputs.moment1);
+    this.moment2 = make(`${name} moment 2`, 2, stepInputs.moment2);
+    this.gradient = make(`${name} gradient`, 3, stepInputs.gradient);
+    this.#parts = this.weights.pieces.map(({ specs: part }, at) => ({
+      kernel: new AdamWKernel(optimizer, {
+        weights: this.weights.pieces[at]!.flat,
+        moment1: this.moment1.pieces[at]!.flat,
+        moment2: this.moment2.pieces[at]!.flat,
+        gradient: this.gradient.pieces[at]!.flat,
+      }),
+      ranges: rangesOf(part),
+    }));
+  }
+
+  /** Of the gradient, summed. */
+  squares(): number {
+    return this.#parts.reduce((sum, { kernel }) => sum + kernel.squares(), 0);
+  }
+
+  update(factors: StepFactors): void {
+    for (const { kernel, ranges } of this.#parts) {
+      for (const { start, end, decays } of ranges) kernel.update(start, end, factors, decays);
+    }
+  }
+}
+
+function rangesOf(specs: readonly TensorSpec[]): Range[] {
+  const ranges: Range[] = [];
+  let start = 0;
+  for (const { shape } of specs) {
+    const last = ranges.at(-1);
+    const end = start + elementCount(shape);
+    if (last?.decays === isDecaying(shape)) ranges[ranges.length - 1] = { ...last, end };
+    else ranges.push({ start, end, decays: isDecaying(shape) });
+    start = end;
+  }
+  return ranges;
+}

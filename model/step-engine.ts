@@ -1,0 +1,67 @@
+// What a training model asks of a device: to hold the parameters and to take steps. Two kinds of device answer differently:
+// host-engine.ts keeps everything in host memory and changes it in place, resident-engine.ts keeps it on the device.
+
+import type { Graph } from "./graph/ops.ts";
+import type { Tokens } from "./micro-batches.ts";
+import type { DeviceTensor, Session } from "./runtime/session.ts";
+import type { State } from "./runtime/state.ts";
+import type { ParameterGroup } from "./train-step.ts";
+import type { ModelConfig, OptimizerConfig } from "./types.ts";
+
+export interface GroupState {
+  readonly weights: State;
+  readonly moment1: State;
+  readonly moment2: State;
+  /** AdamW steps that the moments have taken since they were zero. */
+  momentSteps: number;
+}
+
+export interface EngineStep {
+  /** At least one; together they are the batch. */
+  readonly microBatches: readonly Tokens[];
+  readonly trained: readonly ParameterGroup[];
+  readonly rates: Readonly<Record<ParameterGroup, number>>;
+  readonly signal: AbortSignal | undefined;
+}
+
+export interface StepOutcome {
+  /** Mean nats per token. */
+  readonly loss: number;
+  /** Global norm before clipping. Where it or the loss is not finite, the step has not happened. */
+  readonly gradientNorm: number;
+}
+
+export interface StepEngine {
+  readonly groups: Readonly<Record<ParameterGroup, GroupState>>;
+  /** Compiles the step that moves these groups. */
+  prepare(trained: readonly ParameterGroup[]): Promise<void>;
+  step(step: EngineStep): Promise<StepOutcome>;
+  /** Gives memory back that the garbage collector does not know of. Before the sessions go. */
+  dispose(): Promise<void>;
+}
+
+/** What an engine is made with. */
+export interface EngineSetting {
+  readonly config: ModelConfig;
+  readonly optimizer: OptimizerConfig;
+  readonly batchSize: number;
+  readonly microBatchSize: number;
+  readonly recompute: boolean | undefined;
+  /** Compiles a graph when it is first asked for by its name. */
+  session(name: string, build: () => Graph): Promise<Session>;
+}
+
+export type Tensors = Readonly<Record<string, DeviceTensor>>;
+
+/** Whether the step may happen. */
+export function isSound({ loss, gradientNorm }: StepOutcome): boolean {
+  return Number.isFinite(loss) && Number.isFinite(gradientNorm);
+}
+
+/** All entries of the records that `entriesOf` gives. */
+export function merged<T, Value>(
+  items: readonly T[],
+  entriesOf: (item: T) => Readonly<Record<string, Value>>,
+): Record<string, Value> {
+  return Object.assign({}, ...items.map(entriesOf));
+}
