@@ -1,4 +1,5 @@
 // `npm run reproduce`: runs the experiments that are not finished yet and writes the report of those that are.
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
@@ -24,6 +25,9 @@ const USAGE = `npm run reproduce -- [--corpora DIR] [--quick] [--seeds 1,2,3] [-
   --output DIR   where finished cells are kept: the same command goes on (default reproduction-output)
   --publish      write the report to docs/ instead of the output folder
   --report       run nothing: write the report of what is there`;
+
+/** Words on the published results, and on no others. */
+const FINDINGS = new URL("./report/findings.md", import.meta.url);
 
 /** A cell that is killed loses at most this, or a round. */
 const CHECKPOINT_INTERVAL_MS = 20_000;
@@ -74,9 +78,15 @@ export async function reproduce(args: string[], signal: AbortSignal): Promise<nu
     await runCells(cells, runner, context, process.stdout, signal);
   }
   const chosen = await rates();
-  const cells = [...gridOf(experiment, seeds), ...cellsOf(experiment, seeds, chosen)];
+  const all = [...gridOf(experiment, seeds), ...cellsOf(experiment, seeds, chosen)];
+  // What the grid chose is among the others too.
+  const cells = [...new Map(all.map((cell) => [cell.id, cell])).values()];
   const directory = flags.publish ? "docs" : flags.output;
-  const report = await writeReport({ experiment, seeds, rates: chosen, cells, finished, directory });
+  const report = await writeReport({
+    ...{ experiment, seeds, rates: chosen, cells, finished, directory },
+    command: commandOf(scale.name, seeds, flags.corpora !== undefined),
+    findings: flags.publish ? await readFile(FINDINGS, "utf8") : undefined,
+  });
   console.log(`${report.path}: ${report.finished} of ${report.cells} cells`);
   return 0;
 }
@@ -109,6 +119,12 @@ async function runAsChild(
   } finally {
     if (process.connected) process.disconnect();
   }
+}
+
+/** What a reader types to get the same; where the corpora lie is the reader's business. */
+function commandOf(scale: string, seeds: readonly number[], hasCorpora: boolean): string {
+  const size = scale === "full" ? "" : ` --scale ${scale}`;
+  return `npm run reproduce --${hasCorpora ? " --corpora DIR" : ""}${size} --seeds ${seeds.join(",")}`;
 }
 
 function scaleName(name: string): ScaleName {

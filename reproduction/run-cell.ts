@@ -142,7 +142,8 @@ async function pretrainAlone(
         warmupSteps: Math.round((scale.warmupSteps * steps) / stepsOf(scale)),
         learningRate: pretraining.learningRate,
       },
-      pointSteps: scale.localSteps,
+      // As many points as DEPT has rounds; act's cycles are as long as DEPT's rounds, however many there are.
+      pointSteps: pretraining.method === "act" ? scale.localSteps : steps / scale.rounds,
       sources,
       evaluated: isLocal ? sources : experiment.corpora.map(({ name }) => name),
       tokenizer,
