@@ -215,10 +215,11 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
       () =>
         Group.join(
           groupOf,
-          { peerName: config.name, stateDirectory: state.path, genesis: groupGenesis! },
+          { peerName: config.name, genesis: groupGenesis! },
           {
             network,
             trainer,
+            state,
             log,
             onRound: (round, updates, embeddingRoot) =>
               emit({ event: "group-round-applied", group: groupOf.name, round, updates, embeddingRoot }),

@@ -1,7 +1,5 @@
 // A peer's part in a group: peers of the run with the same tokenizer that average their embeddings. A second run on the same
 // host, with a driver and a directory of its own; the run decides when is trained, the group when is averaged.
-import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
 import { embeddingTensors } from "#model/architecture.ts";
 import { type GroupRun, groupRun } from "#protocol/core/group-run.ts";
 import { type RunConfig, sharesEmbedding } from "#protocol/core/run-config.ts";
@@ -14,6 +12,7 @@ import type { Network, RunNetwork } from "#protocol/net/network.ts";
 import type { GroupSummary } from "../observability/events.ts";
 import type { Logger } from "../observability/log.ts";
 import { ProtocolStore } from "../storage/protocol-store.ts";
+import type { StateDirectory } from "../storage/state-directory.ts";
 import type { PrepareResult } from "../trainer/messages.ts";
 import { SharedParameters } from "../trainer/shared-parameters.ts";
 import type { Trainer } from "../trainer/trainer.ts";
@@ -81,6 +80,7 @@ export function groupTerms(
 export interface GroupModules {
   readonly network: Network;
   readonly trainer: Trainer;
+  readonly state: StateDirectory;
   readonly log: Logger;
   /** A round of the group is over: its number, updates, and the embedding's root after it. */
   readonly onRound: (round: number, updates: number, root: BodyRoot) => void;
@@ -89,8 +89,6 @@ export interface GroupModules {
 export interface GroupOptions {
   /** What others see this peer called. */
   readonly peerName: string;
-  /** The peer's own; the group gets a place in it. */
-  readonly stateDirectory: string;
   /** The group's embedding at its round 0, whole. */
   readonly genesis: Float32Array;
 }
@@ -118,15 +116,13 @@ export class Group {
   /** Joins over the peer's network, which runs, with its trainer, which was created for the group. */
   static async join(
     terms: GroupTerms,
-    { peerName, stateDirectory, genesis }: GroupOptions,
+    { peerName, genesis }: GroupOptions,
     modules: GroupModules,
     signal: AbortSignal,
   ): Promise<Group> {
     const { runId, config, layout, manifest, parameters, rows } = terms;
-    const { network, log } = modules;
-    const directory = join(stateDirectory, "groups", runId.slice(0, 16));
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    const store = await ProtocolStore.open(directory, {
+    const { network, state, log } = modules;
+    const store = await ProtocolStore.open(await state.groupDirectory(runId), {
       onFallback: (err) => log.warn({ err, group: terms.name }, "the group's newest checkpoint is damaged"),
     });
     const { localSteps } = config.training;

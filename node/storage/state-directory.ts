@@ -5,6 +5,7 @@
 //   peers.json                 where others were      control.json    where `glossa stats` can ask
 //   protocol.checkpoint        see protocol-store.ts  trainer.checkpoint  embeddings, moments, data position
 //   payloads/<round>/<id>      updates               tokens/          cached token ids
+//   groups/<id>/                protocol.checkpoint and payloads of a group within the run
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { homedir, hostname } from "node:os";
 import { join, resolve } from "node:path";
@@ -59,7 +60,7 @@ export class StateDirectory {
     const lock = await takeLock(join(path, "lock")).catch((error: unknown) => {
       throw error instanceof LockHeldError ? new StateInUseError(path, error.holder, hostname()) : error;
     });
-    for (const name of (await readdir(path)).filter(isLeftover)) await rm(join(path, name), { force: true });
+    await clearLeftovers(path);
     return new StateDirectory(path, lock);
   }
 
@@ -91,6 +92,18 @@ export class StateDirectory {
 
   get controlPath(): string {
     return join(this.path, "control.json");
+  }
+
+  /** Where the protocol's state of a group within the run is kept, cleared like this directory itself. */
+  async groupDirectory(groupId: string): Promise<string> {
+    const path = join(this.path, "groups", groupId.slice(0, 16));
+    try {
+      await mkdir(path, { recursive: true, mode: 0o700 });
+      await clearLeftovers(path);
+    } catch (error) {
+      throw storageError(error, path);
+    }
+    return path;
   }
 
   /**
@@ -138,6 +151,10 @@ export class StateDirectory {
   async close(): Promise<void> {
     await this.#lock.release();
   }
+}
+
+async function clearLeftovers(path: string): Promise<void> {
+  for (const name of (await readdir(path)).filter(isLeftover)) await rm(join(path, name), { force: true });
 }
 
 /** Parsed content, `undefined` where there is no file. @throws {StateCorruptError} */
