@@ -264,6 +264,36 @@ describe("one peer alone", () => {
   });
 });
 
+describe("an embedding without a body", () => {
+  it("is averaged by rows all the same: what a group shares", () => {
+    const alone = parameterLayout([{ name: "transformer.wte.weight", shape: [ROWS, WIDTH] }], sha256);
+    const config = parseRunConfig({
+      variant: "trim",
+      vocabulary: { tokenizer: "ab".repeat(32), size: ROWS },
+      model: { width: WIDTH, heads: 2 },
+      averaging: { codec: "float32" },
+    });
+    const codec = updateCodec(config, alone);
+    const start = genesis.subarray(0, alone.total);
+    const body = new ReplicatedBody({
+      closedRound: 0,
+      closedBody: start,
+      layout: alone,
+      rowsOf: codec.rowsOf,
+    });
+    const [half, quarter] = [0.5, 0.25].map((value) => new Float32Array(alone.total).fill(value));
+    body.add(0, "a", sent(codec, half!, Int32Array.of(0, 1)), 1);
+    body.add(0, "b", sent(codec, quarter!, Int32Array.of(1, 5)), 1);
+    const moved = new Map([
+      [0, 0.5],
+      [1, 0.375],
+      [5, 0.25],
+    ]);
+    const expected = start.map((value, index) => value - (moved.get(Math.floor(index / WIDTH)) ?? 0));
+    expect(bits(body.bodyAt(1))).toEqual(bits(expected));
+  });
+});
+
 describe("updates with rows", () => {
   it("have no place in a body whose updates have all rows", () => {
     const update = sent(trim, genesis, Int32Array.of(1));
