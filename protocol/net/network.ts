@@ -166,6 +166,7 @@ class HostNetwork extends HostedRun implements Network {
 
   besides(options: RunOptions): RunNetwork {
     const { runs } = this.#own;
+    if (runs.has(options.runId)) throw new TypeError(`the run ${options.runId} is on this host already`);
     const run = new HostedRun(options, this.#parts, { onStopped: () => runs.delete(options.runId) });
     runs.set(run.runId, run);
     return run;

@@ -111,6 +111,7 @@ test("whoever leaves the second run stays in the first, serves nothing of the se
   });
   await expect(first.network.fetchInventory(ben.network.self, 0, signal())).resolves.toEqual([]);
 
+  await expect(joinGroup(ada)).rejects.toThrow("already");
   const again = await joinGroup(ben);
   await until(() => {
     expect(first.network.connectedPeers()).toEqual([ben.network.self]);
