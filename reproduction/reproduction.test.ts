@@ -93,6 +93,24 @@ describe("a cell", () => {
     expect(Object.keys(result.bitsPerByte)).toEqual(["en-novels", "zh-poetry"]);
   });
 
+  it("of glob with one peer is std: rounds and averages alone change nothing", async () => {
+    const context = await contextIn("alone");
+    const alone = { ...experiment, corpora: experiment.corpora.slice(0, 2) };
+    const trained = (pretraining: Pretraining) =>
+      resultOf(cellOf(alone, 1, "pretrain", pretraining), { ...context, experiment: alone });
+    const [glob, pooled] = [
+      await trained({ method: "glob", codec: "float32", learningRate: RATE }),
+      await trained({ ...std, temperature: 0, matched: "steps" }),
+    ];
+    // But for the grid that updates are rounded to, once a round.
+    for (const group of ["body", "embedding"] as const) {
+      const values = pooled.model![group]!;
+      const apart = Math.max(...glob.model![group]!.map((value, at) => Math.abs(value - values[at]!)));
+      expect(apart).toBeLessThan(1e-5);
+    }
+    expect(glob.result.bitsPerByte["en-novels"]).toBeCloseTo(pooled.result.bitsPerByte["en-novels"]!, 4);
+  });
+
   it("continues from the body that another one made, with the same text for every method", async () => {
     const context = await contextIn("continued");
     const phase2 = cellOf(experiment, 1, "phase2", trim);
