@@ -9,6 +9,7 @@ import {
 import type { CurvePoint } from "../adapting/curve.ts";
 import { nodeConfigSchema } from "../config.ts";
 import { loadModel } from "../models/load-model.ts";
+import { type AdaptEvent, eventWriter } from "../observability/events.ts";
 import { choice, decimal, flagSwitch, integer, setting, text, UsageError } from "../settings.ts";
 import { count, duration, percent } from "../terminal/format.ts";
 import { ProgressLine } from "../terminal/progress-line.ts";
@@ -193,7 +194,8 @@ export const adaptCommand = defineCommand({
         },
       );
       shown.end();
-      stdout.write(flags.json ? resultJson(result) : resultText(result));
+      if (flags.json) eventWriter(stdout)(resultEvent(result));
+      else stdout.write(resultText(result));
     } catch (error) {
       shown.end();
       if (signal.aborted) shown.tellSaved();
@@ -238,7 +240,7 @@ class Shown {
   }
 
   follow(progress: AdaptProgress): void {
-    const { stderr, flags } = this.#context;
+    const { stdout, stderr, flags } = this.#context;
     switch (progress.stage) {
       case "tokenizer":
         this.#show(() => `training the vocabulary: ${percent(progress.fraction)}`);
@@ -249,12 +251,12 @@ class Shown {
       case "training":
         this.#from = { step: progress.step, atMs: performance.now() };
         this.#step = progress.step;
-        if (flags.json) this.#emit(beginningEvent(progress));
+        if (flags.json) eventWriter(stdout)(beginningEvent(progress));
         else this.#line.print(beginningText(progress));
         return;
       case "evaluated":
         this.#point = progress.point;
-        if (flags.json) this.#emit({ event: "curve-point", ...progress.point });
+        if (flags.json) eventWriter(stdout)({ event: "curve-point", ...progress.point });
         // A log keeps the curve; a terminal has it in the line that is drawn over.
         else if (stderr.isTTY !== true) this.#line.print(pointText(progress.point));
         return;
@@ -274,10 +276,6 @@ class Shown {
 
   end(): void {
     this.#line.end();
-  }
-
-  #emit(event: object): void {
-    this.#context.stdout.write(`${JSON.stringify(event)}\n`);
   }
 
   #show(line: () => string): void {
@@ -304,7 +302,7 @@ function beginningText({ plan, step }: Extract<AdaptProgress, { stage: "training
   ].join("\n");
 }
 
-function beginningEvent({ plan, step }: Extract<AdaptProgress, { stage: "training" }>): object {
+function beginningEvent({ plan, step }: Extract<AdaptProgress, { stage: "training" }>): AdaptEvent {
   const { config, optimizer, source, keptRows } = plan;
   const { vocabularySize } = config;
   const { totalSteps: steps, learningRate } = optimizer;
@@ -330,8 +328,7 @@ function resultText({ output, curve, wasDone, plan }: AdaptResult): string {
   return `${output} ${done}; held out ${first.bitsPerByte.toFixed(4)} -> ${last.bitsPerByte.toFixed(4)} bits/byte\n`;
 }
 
-function resultJson({ output, curve, wasDone, plan }: AdaptResult): string {
+function resultEvent({ output, curve, wasDone, plan }: AdaptResult): AdaptEvent {
   const { vocabularySize } = plan.config;
-  const last = curve.at(-1)!;
-  return `${JSON.stringify({ event: "adapted", output, vocabularySize, wasDone, ...last })}\n`;
+  return { event: "adapted", output, vocabularySize, wasDone, ...curve.at(-1)! };
 }

@@ -1,4 +1,5 @@
-// Evaluations as people read them, and as programs do. Pure text.
+// Evaluations as people read them, and as programs do. Pure.
+import type { EvaluationEvent } from "../observability/events.ts";
 import { bytes, count } from "../terminal/format.ts";
 import { type Column, table } from "../terminal/table.ts";
 import { type AverageEvaluation, averageOf, type SourceEvaluation } from "./evaluate-model.ts";
@@ -25,13 +26,12 @@ export function evaluationText(evaluations: readonly ModelEvaluation[]): string 
   return `${lines.join("\n")}\n`;
 }
 
-/** One JSON object a line: each source of each model, and each model's average. */
-export function evaluationJson(evaluations: readonly ModelEvaluation[]): string {
-  const lines = evaluations.flatMap(({ model, sources }) => [
-    ...sources.map((source) => ({ event: "evaluation", model, ...source })),
+/** Each source of each model, and each model's average. */
+export function evaluationEvents(evaluations: readonly ModelEvaluation[]): EvaluationEvent[] {
+  return evaluations.flatMap(({ model, sources }): EvaluationEvent[] => [
+    ...sources.map((source) => ({ event: "evaluation" as const, model, ...source })),
     { event: "average", model, sources: sources.length, ...averageOf(sources) },
   ]);
-  return lines.map((line) => `${JSON.stringify(line)}\n`).join("");
 }
 
 function tableOfOne(sources: readonly SourceEvaluation[]): string[] {

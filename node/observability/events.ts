@@ -3,6 +3,8 @@
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import type { Variant } from "#protocol/core/run-config.ts";
+import type { CurvePoint } from "../adapting/curve.ts";
+import type { AverageEvaluation, SourceEvaluation } from "../evaluating/evaluate-model.ts";
 
 /** What a peer's group ended with. */
 export interface GroupSummary {
@@ -108,7 +110,34 @@ export type CommandEvent =
       readonly vocabularySize: number;
     };
 
-export type GlossaEvent = PeerEvent | CommandEvent;
+/** What `glossa eval --json` says at its end, a line each: every source of every model, and every model's average. */
+export type EvaluationEvent =
+  | ({ readonly event: "evaluation"; readonly model: string } & SourceEvaluation)
+  | ({ readonly event: "average"; readonly model: string; readonly sources: number } & AverageEvaluation);
+
+/** What `glossa adapt --json` says on the way and at its end. */
+export type AdaptEvent =
+  | {
+      readonly event: "adapting";
+      readonly source: string;
+      readonly vocabularySize: number;
+      /** Rows of the embedding that come from the model. */
+      readonly keptRows: number;
+      /** Done before, by an adaptation that was interrupted. */
+      readonly step: number;
+      readonly steps: number;
+      readonly learningRate: number;
+    }
+  | ({ readonly event: "curve-point" } & CurvePoint)
+  | ({
+      readonly event: "adapted";
+      readonly output: string;
+      readonly vocabularySize: number;
+      /** It was complete before. */
+      readonly wasDone: boolean;
+    } & CurvePoint);
+
+export type GlossaEvent = PeerEvent | CommandEvent | EvaluationEvent | AdaptEvent;
 
 /** Prints events; each is one line, however it is buffered. */
 export function eventWriter(output: Writable): (event: GlossaEvent) => void {

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { bytes, count, duration, factor, fixed, percent } from "./format.ts";
 import { LiveRegion } from "./live-region.ts";
 import { paintFor } from "./paint.ts";
+import { ProgressLine } from "./progress-line.ts";
 import { cut, table, visibleWidth } from "./table.ts";
 
 describe("numbers as people read them", () => {
@@ -73,4 +74,41 @@ test("a live region draws over itself and gives the cursor back", () => {
   expect(String(output.read())).toBe("\x1b[?25l\x1b[2A\x1b[2Kthree\n\x1b[J");
   region.end();
   expect(String(output.read())).toBe("\x1b[?25h");
+});
+
+describe("a progress line", () => {
+  function progressOn(isTTY: boolean) {
+    const output = Object.assign(new PassThrough(), { isTTY });
+    let nowMs = 0;
+    const line = new ProgressLine(output, () => nowMs);
+    const later = (elapsedMs: number, text: string) => {
+      nowMs += elapsedMs;
+      line.show(() => text);
+    };
+    return { line, later, written: () => String(output.read() ?? "") };
+  }
+
+  test("on a terminal is drawn over itself, no faster than anybody reads, and taken away", () => {
+    const { line, later, written } = progressOn(true);
+    later(0, "one");
+    expect(written()).toContain("one");
+    later(50, "two");
+    expect(written()).toBe("");
+    later(60, "three");
+    expect(written()).toBe("\x1b[?25l\x1b[1A\x1b[2Kthree\n\x1b[J");
+    line.print("kept");
+    expect(written()).toBe("\x1b[1A\x1b[Jkept\n");
+    line.end();
+    expect(written()).toContain("\x1b[?25h");
+  });
+
+  test("elsewhere is a line now and then, without codes, and none of work that is done at once", () => {
+    const { line, later, written } = progressOn(false);
+    later(5_000, "one");
+    expect(written()).toBe("");
+    later(6_000, "two");
+    later(100, "three");
+    line.end();
+    expect(written()).toBe("two\n");
+  });
 });
