@@ -1,9 +1,11 @@
 // Steps in host memory (cpu, cuda): the graph gives gradients, and AdamW moves the parameters in place on the host. Holds the
 // parameters, the moments and one gradient of each, and no second copy of anything.
+
 import { elementCount } from "./graph/ops.ts";
+import type { Tokens } from "./micro-batches.ts";
 import { isDecaying } from "./optim/adamw.ts";
 import { AdamWKernel, type StepFactors, stepFactors } from "./optim/adamw-kernel.ts";
-import { hostData, hostTensor, type Session } from "./runtime/session.ts";
+import { hostData, hostIds, hostTensor, type Session } from "./runtime/session.ts";
 import { HostState } from "./runtime/state.ts";
 import {
   type EngineSetting,
@@ -13,11 +15,13 @@ import {
   merged,
   type StepEngine,
   type StepOutcome,
+  type Tensors,
 } from "./step-engine.ts";
 import {
   buildGradientStep,
   groupTensors,
   type ParameterGroup,
+  rowScale,
   stepInputs,
   stepOutputs,
 } from "./train-step.ts";
@@ -26,6 +30,8 @@ import type { ModelConfig, OptimizerConfig, TensorSpec } from "./types.ts";
 export class HostEngine implements StepEngine {
   readonly #setting: EngineSetting;
   readonly groups: Readonly<Record<ParameterGroup, HostGroup>>;
+  /** What the graph gives of single rows of the embedding, see GraphOptions.rowsApart. */
+  readonly #rows: Tensors;
 
   constructor(setting: EngineSetting) {
     this.#setting = setting;
@@ -34,6 +40,9 @@ export class HostEngine implements StepEngine {
       body: new HostGroup(config, optimizer, "body"),
       embedding: new HostGroup(config, optimizer, "embedding"),
     };
+    const shape = [setting.microBatchSize * config.sequenceLength, config.width] as const;
+    const rows = () => hostTensor(new Float32Array(shape[0] * shape[1]), shape);
+    this.#rows = { [stepOutputs.inputRows]: rows(), [stepOutputs.hidden]: rows() };
   }
 
   async prepare(trained: readonly ParameterGroup[]): Promise<void> {
@@ -49,12 +58,17 @@ export class HostEngine implements StepEngine {
     const sums = microBatches.length === 1 ? {} : merged(gradients, (gradient) => gradient.feeds());
     if (microBatches.length > 1) for (const gradient of gradients) gradient.clear();
     const nats = hostTensor(new Float32Array(1), []);
-    const results = { ...merged(gradients, (gradient) => gradient.results()), [stepOutputs.nats]: nats };
+    const results = {
+      ...merged(gradients, (gradient) => gradient.results()),
+      ...(trained.includes("embedding") && this.#rows),
+      [stepOutputs.nats]: nats,
+    };
     let total = 0;
     for (const tokens of microBatches) {
       signal?.throwIfAborted();
       await session.run({ ...tokens, ...weights, ...sums }, results);
       total += hostData(nats)[0]!;
+      if (trained.includes("embedding")) this.#addRows(tokens);
     }
 
     const loss = total / (batchSize * config.sequenceLength);
@@ -71,11 +85,30 @@ export class HostEngine implements StepEngine {
 
   async dispose(): Promise<void> {}
 
+  /** Always in the order of the tokens: where an id repeats, sums depend on it. */
+  #addRows(tokens: Tokens): void {
+    const { config, batchSize } = this.#setting;
+    const { values } = this.groups.embedding.gradient.pieces[0]!.flat;
+    const ids = (name: string) => hostIds(tokens[name]!);
+    const rows = (name: string) => hostData(this.#rows[name]!);
+    addRows(values, ids(stepInputs.inputs), rows(stepOutputs.inputRows), 1);
+    addRows(values, ids(stepInputs.targets), rows(stepOutputs.hidden), -rowScale(config, batchSize));
+  }
+
   #gradientSession(trained: readonly ParameterGroup[]): Promise<Session> {
     const { config, batchSize, microBatchSize, recompute, session } = this.#setting;
     return session(`gradients of ${trained.join(" and ")}`, () =>
-      buildGradientStep(config, batchSize, microBatchSize, trained, { recompute }),
+      buildGradientStep(config, batchSize, microBatchSize, trained, { recompute, rowsApart: true }),
     );
+  }
+}
+
+/** table[ids[i]] += scale * rows[i] */
+function addRows(table: Float32Array, ids: Int32Array, rows: Float32Array, scale: number): void {
+  const width = rows.length / ids.length;
+  for (let at = 0; at < ids.length; at++) {
+    const [from, to] = [at * width, ids[at]! * width];
+    for (let column = 0; column < width; column++) table[to + column]! += scale * rows[from + column]!;
   }
 }
 

@@ -16,6 +16,7 @@ import {
   buildGradientStep,
   buildTrainStep,
   buildUpdateStep,
+  rowScale,
   stepInputs,
   stepOutputs,
 } from "./train-step.ts";
@@ -190,6 +191,32 @@ describe("the training step", () => {
       values.forEach((value, at) => {
         expect(Math.abs(value - expected[name]![at]!), `${name}[${at}]`).toBeLessThan(1e-12);
       });
+    }
+  });
+
+  it("gives the same gradients where the embedding's single rows are left to the caller", () => {
+    const groups = ["body", "embedding"] as const;
+    for (const microBatchSize of [1, batchSize]) {
+      const whole = buildGradientStep(config, batchSize, microBatchSize, groups);
+      const apart = buildGradientStep(config, batchSize, microBatchSize, groups, { rowsApart: true });
+      validateGraph(apart);
+      expect(countOps(apart).get("scatterAdd")).toBeUndefined();
+      const count = microBatchSize * config.sequenceLength;
+      const { inputs, targets, ...rest } = feedsFor(whole);
+      const feeds = { ...rest, inputs: inputs!.slice(0, count), targets: targets!.slice(0, count) };
+      const [expected, actual] = [interpret(whole, feeds), interpret(apart, feeds)];
+      const table = actual[stepOutputs.next(stepInputs.gradient(EMBEDDING_NAME))]!;
+      for (let at = 0; at < count * config.width; at++) {
+        const [token, column] = [Math.floor(at / config.width), at % config.width];
+        table[feeds.inputs[token]! * config.width + column]! += actual[stepOutputs.inputRows]![at]!;
+        table[feeds.targets[token]! * config.width + column]! -=
+          rowScale(config, batchSize) * actual[stepOutputs.hidden]![at]!;
+      }
+      for (const [name, values] of Object.entries(expected)) {
+        values.forEach((value, at) => {
+          expect(Math.abs(value - actual[name]![at]!), `${name}[${at}]`).toBeLessThan(1e-12);
+        });
+      }
     }
   });
 

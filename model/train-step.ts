@@ -6,7 +6,7 @@ import { backpropagate } from "./autodiff/gradients.ts";
 import { GraphBuilder } from "./graph/builder.ts";
 import type { Graph, Value } from "./graph/ops.ts";
 import { headGradients, headNats } from "./nn/head-loss.ts";
-import { mptHidden, type Weights } from "./nn/mpt.ts";
+import { embedded, mptHiddenOf, type Weights } from "./nn/mpt.ts";
 import { adamW, clipByGlobalNorm } from "./optim/adamw.ts";
 import type { ModelConfig, OptimizerConfig, TensorSpec } from "./types.ts";
 
@@ -33,6 +33,9 @@ export const stepOutputs = {
   loss: "loss",
   gradientNorm: "gradientNorm",
   nats: "nats",
+  /** With `rowsApart`, [N, d] each: the gradient of each input token's row, and what the head read at each position. */
+  inputRows: "inputRows",
+  hidden: "hidden",
   next: (input: string) => `next:${input}`,
 };
 
@@ -42,6 +45,16 @@ export interface GraphOptions {
   readonly recompute?: boolean | undefined;
   /** A bound of one's own on the logits that exist at once; see nn/head-loss.ts. */
   readonly chunkLogitsBytes?: number | undefined;
+  /**
+   * A gradient step leaves to its caller what goes to single rows of the embedding: of its gradient, add row i of
+   * `inputRows` at inputs[i], and `-rowScale` times row i of `hidden` at targets[i]. Default false.
+   */
+  readonly rowsApart?: boolean | undefined;
+}
+
+/** Factor of the head's rows, see GraphOptions.rowsApart. */
+export function rowScale(config: ModelConfig, batchSize: number): number {
+  return 1 / (batchSize * config.sequenceLength);
 }
 
 /**
@@ -79,13 +92,22 @@ export function buildGradientStep(
   options: GraphOptions = {},
 ): Graph {
   const b = new GraphBuilder();
-  const perToken = b.scalar(1 / (batchSize * config.sequenceLength));
+  const perToken = b.scalar(rowScale(config, batchSize));
   const others = microBatchSize < batchSize ? trainedTensors(config, trained) : [];
   const soFar = new Map(
     others.map(({ spec: { name, shape } }) => [name, b.input(stepInputs.gradient(name), shape)]),
   );
-  const { nats, gradientOf } = differentiated(b, config, microBatchSize, trained, perToken, options, soFar);
+  const { nats, gradientOf, inputRows, hidden } = differentiated(
+    b,
+    config,
+    microBatchSize,
+    trained,
+    perToken,
+    options,
+    soFar,
+  );
   const outputs: Record<string, Value> = { [stepOutputs.nats]: nats };
+  if (inputRows !== undefined) Object.assign(outputs, { [stepOutputs.inputRows]: inputRows, hidden });
   for (const [name, gradient] of gradientOf) outputs[stepOutputs.next(stepInputs.gradient(name))] = gradient;
   return b.build(outputs);
 }
@@ -136,35 +158,51 @@ function forward(b: GraphBuilder, config: ModelConfig, batchSize: number) {
       b.input(name, shape),
     ]),
   );
-  return { weights, hidden: mptHidden(b, config, batchSize, weights, inputs), targets };
+  const rows = embedded(b, weights, inputs);
+  return { weights, rows, hidden: mptHiddenOf(b, config, batchSize, weights, rows), targets };
 }
 
-/** Summed nats, and the gradient of dNats * nats by the name of each trained tensor, added onto `soFar` where given. */
+/**
+ * Summed nats, and the gradient of dNats * nats by the name of each trained tensor, added onto `soFar` where given; the rows
+ * of the embedding's own where they stay apart.
+ */
 function differentiated(
   b: GraphBuilder,
   config: ModelConfig,
   batchSize: number,
   trained: readonly ParameterGroup[],
   dNats: Value,
-  { recompute, chunkLogitsBytes }: GraphOptions,
+  { recompute, chunkLogitsBytes, rowsApart = false }: GraphOptions,
   soFar: Weights = new Map(),
-): { weights: Weights; nats: Value; gradientOf: Weights } {
-  const { weights, hidden, targets } = forward(b, config, batchSize);
+): Differentiated {
+  const { weights, rows, hidden, targets } = forward(b, config, batchSize);
   const head = weights.get(EMBEDDING_NAME)!;
   const names = trainedTensors(config, trained).map(({ spec }) => spec.name);
+  const trainsHead = names.includes(EMBEDDING_NAME);
   const { nats, dHidden, dHead } = b.scope("head", () =>
     headGradients(
       b,
       { hidden, head, targets, chunkLogitsBytes },
-      { dNats, trainsHead: names.includes(EMBEDDING_NAME), dHead: soFar.get(EMBEDDING_NAME) },
+      { dNats, trainsHead, dHead: soFar.get(EMBEDDING_NAME), targetRowsApart: rowsApart },
     ),
   );
   const known = new Map([[hidden, dHidden]]);
   for (const [name, gradient] of soFar) known.set(weights.get(name)!, gradient);
   if (dHead !== undefined) known.set(head, dHead);
   const wanted = names.map((name) => weights.get(name)!);
-  const found = b.scope("backward", () => backpropagate(b, known, wanted, { recompute }));
-  return { weights, nats, gradientOf: new Map(names.map((name, index) => [name, found[index]!])) };
+  // A row that counts as independent of the table sends nothing on to it.
+  const leaves = rowsApart && trainsHead ? [...wanted, rows] : wanted;
+  const found = b.scope("backward", () => backpropagate(b, known, leaves, { recompute }));
+  const gradientOf = new Map(names.map((name, index) => [name, found[index]!]));
+  return { weights, nats, gradientOf, inputRows: found[names.length], hidden };
+}
+
+interface Differentiated {
+  readonly weights: Weights;
+  readonly nats: Value;
+  readonly gradientOf: Weights;
+  readonly inputRows: Value | undefined;
+  readonly hidden: Value;
 }
 
 /** Clips all gradients by their common norm and moves weights and moments: the outputs of a step but its loss. */

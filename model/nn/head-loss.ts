@@ -73,6 +73,11 @@ export interface HeadTraining {
   readonly trainsHead: boolean;
   /** Part of the head's gradient that is there already. */
   readonly dHead: Value | undefined;
+  /**
+   * Leaves out of the head's gradient what goes to the targets' rows alone: -dNats * hidden[i] belongs at targets[i]. The
+   * caller adds that, and saves a pass over the whole gradient. Default false.
+   */
+  readonly targetRowsApart?: boolean | undefined;
 }
 
 /** As headNats, with the gradients of dNats * nats with respect to the hidden states and the head. */
@@ -86,14 +91,22 @@ export function headGradients(b: GraphBuilder, inputs: HeadInputs, training: Hea
   for (const chunk of chunksOf(b, inputs)) {
     const since = b.nodes.length;
     const hidden = b.after(chunk.hidden, finished);
-    const sum = b.reduceSum(b.linearCrossEntropy(hidden, head, chunk.targets).nats, [0]);
+    const { nats: tokenNats, probabilities } = b.linearCrossEntropy(hidden, head, chunk.targets);
+    const sum = b.reduceSum(tokenNats, [0]);
     nats = nats === undefined ? sum : b.add(nats, sum);
     const known = new Map([[sum, training.dNats]]);
     if (dHead !== undefined) known.set(head, dHead);
-    const wanted = training.trainsHead ? [hidden, head] : [hidden];
+    const isWhole = training.trainsHead && !training.targetRowsApart;
+    const wanted = isWhole ? [hidden, head] : [hidden];
     const [dHidden, dHeadNow] = b.scope("backward", () => backpropagate(b, known, wanted, { since }));
     dHiddens.push(dHidden!);
-    dHead = dHeadNow ?? dHead;
+    if (isWhole) dHead = dHeadNow;
+    else if (training.trainsHead) {
+      const dense = b.scope("backward", () =>
+        b.matMul(probabilities, b.mul(hidden, training.dNats), { transposeA: true }),
+      );
+      dHead = dHead === undefined ? dense : b.add(dHead, dense);
+    }
     finished = [nats, dHidden!, ...(dHead === undefined ? [] : [dHead])];
   }
   return { nats: nats!, dHidden: b.after(b.concat(dHiddens, 0), finished), dHead };

@@ -9,7 +9,7 @@ import { attentionBias } from "./alibi.ts";
 /** The weights of a model by their names. */
 export type Weights = ReadonlyMap<string, Value>;
 
-/** ids[N] -> hidden[N, d], after the last LayerNorm. The logits are hidden @ wte^T. Each block is a segment of the graph. */
+/** ids[N] -> hidden[N, d], after the last LayerNorm. The logits are hidden @ wte^T. */
 export function mptHidden(
   b: GraphBuilder,
   config: ModelConfig,
@@ -17,11 +17,27 @@ export function mptHidden(
   weights: Weights,
   ids: Value,
 ): Value {
+  return mptHiddenOf(b, config, batchSize, weights, embedded(b, weights, ids));
+}
+
+/** ids[N] -> their rows of the embedding, [N, d]. */
+export function embedded(b: GraphBuilder, weights: Weights, ids: Value): Value {
+  return b.scope("wte", () => b.gather(weights.get(EMBEDDING_NAME)!, ids));
+}
+
+/** As mptHidden, from the rows. Each block is a segment of the graph. */
+export function mptHiddenOf(
+  b: GraphBuilder,
+  config: ModelConfig,
+  batchSize: number,
+  weights: Weights,
+  rows: Value,
+): Value {
   const weight = (name: string) => weights.get(name)!;
   const norm = (x: Value, name: string) => b.layerNorm(x, weight(name), LAYER_NORM_EPSILON).y;
   const bias = attentionBias(b, config.heads, config.sequenceLength);
 
-  let x = b.scope("wte", () => b.gather(weight(EMBEDDING_NAME), ids));
+  let x = rows;
   for (let block = 0; block < config.blocks; block++) {
     const names = blockTensorNames(block);
     x = b.segment(() =>

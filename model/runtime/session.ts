@@ -70,6 +70,11 @@ export function hostData(tensor: DeviceTensor): Float32Array {
   return tensor.data as Float32Array;
 }
 
+/** The ids of an int32 tensor in host memory, not copied. */
+export function hostIds(tensor: DeviceTensor): Int32Array {
+  return tensor.data as Int32Array;
+}
+
 /** Whatever goes wrong comes as an exception too; onnxruntime's own lines on stderr would break a terminal's display. */
 env.logLevel = "fatal";
 const LOG_FATAL_ONLY = 4;
