@@ -44,6 +44,9 @@ const WEIGHTS_FILE = "model.safetensors";
 const INDEX_FILE = "model.safetensors.index.json";
 const TOKENIZER_FILE = "tokenizer.json";
 const PROVENANCE_FILE = "glossa.json";
+/** Where transformers.js looks for a model of full precision, and whose data files begin with its name. */
+export const ONNX_FOLDER = "onnx";
+export const ONNX_FILE = "model.onnx";
 /** One write moves at most 2 GiB. */
 const WRITE_BYTES = 2 ** 30;
 
@@ -128,14 +131,20 @@ export async function writeModelFolder(
 }
 
 /**
- * Makes the folder, or takes what would be read as a part of the new model out of it.
+ * Makes the folder, or takes the model out of it that is there, in either format: an old config, old weights or an old
+ * origin must not pass for a part of the new model.
  * @throws ModelFolderNotEmptyError where something is there already and `force` is not given
  */
 export async function claimModelFolder(path: string, force: boolean): Promise<void> {
   await mkdir(path, { recursive: true });
   const present = await readdir(path);
   if (present.length > 0 && !force) throw new ModelFolderNotEmptyError(path);
-  for (const name of [CONFIG_FILE, INDEX_FILE, PROVENANCE_FILE]) await rm(join(path, name), { force: true });
+  const onnx = present.includes(ONNX_FOLDER) ? await readdir(join(path, ONNX_FOLDER)) : [];
+  const old = [
+    ...[CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, PROVENANCE_FILE],
+    ...onnx.filter((name) => name.startsWith(ONNX_FILE)).map((name) => join(ONNX_FOLDER, name)),
+  ];
+  for (const name of old) await rm(join(path, name), { force: true });
 }
 
 /**
@@ -201,12 +210,15 @@ async function weightFiles(folder: string): Promise<string[]> {
   const indexPath = join(folder, INDEX_FILE);
   const index = await readText(indexPath);
   if (index === undefined) {
-    const pickled = present.some((name) => /^pytorch_model.*\.bin$/.test(name));
-    throw new ModelFolderMissingError(
-      folder,
-      pickled ? "its weights are in PyTorch's own format" : `there is no ${WEIGHTS_FILE}`,
-      "save it with save_pretrained(folder, safe_serialization=True)",
-    );
+    const [cause, remedy] = present.includes(ONNX_FOLDER)
+      ? ["it holds a model as ONNX, for clients only", "give the folder that it was exported from"]
+      : [
+          present.some((name) => /^pytorch_model.*\.bin$/.test(name))
+            ? "its weights are in PyTorch's own format"
+            : `there is no ${WEIGHTS_FILE}`,
+          "save it with save_pretrained(folder, safe_serialization=True)",
+        ];
+    throw new ModelFolderMissingError(folder, cause!, remedy!);
   }
   const map = parseObject(index, indexPath).weight_map;
   const names = typeof map === "object" && map !== null ? [...new Set(Object.values(map))] : [];

@@ -124,5 +124,11 @@ describe("an exported model", () => {
     await exportModel(model, folder, { format: "onnx", force: true }, signal);
     expect(await filesIn(join(folder, "onnx"))).toEqual(["mine.txt", "model.onnx"]);
     expect(await readFile(join(folder, "config.json"), "utf8")).not.toContain("use_external_data_format");
+    // In the other format: weights that are no longer the model's must not be found beside it.
+    await exportModel(model, folder, { format: "hf", force: true }, signal);
+    expect(await filesIn(join(folder, "onnx"))).toEqual(["mine.txt"]);
+    await exportModel(model, folder, { format: "onnx", force: true }, signal);
+    expect(await readdir(folder)).not.toContain("model.safetensors");
+    await expect(loadModel(folder, { signal })).rejects.toThrow(/as ONNX, for clients only; give the folder/);
   });
 });

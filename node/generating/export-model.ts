@@ -1,10 +1,12 @@
 // A loaded model as a folder for others: Hugging Face's own (safetensors) or the one that transformers.js loads (ONNX).
-import { mkdir, readdir, rm } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import {
   claimModelFolder,
   describeModel,
   type ModelFolder,
+  ONNX_FILE,
+  ONNX_FOLDER,
   writeModelFolder,
 } from "#model/checkpoint/model-folder.ts";
 import { exportOnnx } from "#model/inference/onnx-export.ts";
@@ -13,10 +15,6 @@ import { writeAtomic } from "../storage/atomic-file.ts";
 
 export const EXPORT_FORMATS = ["hf", "onnx"] as const;
 export type ExportFormat = (typeof EXPORT_FORMATS)[number];
-
-/** Where transformers.js looks for a model of full precision. */
-const ONNX_FOLDER = "onnx";
-const ONNX_FILE = "model.onnx";
 
 export interface ExportOptions {
   readonly format: ExportFormat;
@@ -51,9 +49,6 @@ export async function exportModel(
   await claimModelFolder(path, force);
   const onnxFolder = join(path, ONNX_FOLDER);
   await mkdir(onnxFolder, { recursive: true });
-  for (const name of await readdir(onnxFolder)) {
-    if (name === ONNX_FILE || name.startsWith(`${ONNX_FILE}_data`)) await rm(join(onnxFolder, name));
-  }
   for (const [name, chunks] of [...data, [ONNX_FILE, [onnx]] as const]) {
     signal.throwIfAborted();
     await writeAtomic(join(onnxFolder, name), chunks);

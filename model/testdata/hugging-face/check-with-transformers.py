@@ -10,8 +10,8 @@
     glossa export --model MODEL --output FOLDER
     node model/testdata/hugging-face/dump-logits.ts FOLDER "some text" > DUMP
 
-Needs PyTorch 1.13 or later and transformers 4.38 or later; both commands were run with 4.38.2 on PyTorch 1.13.0 and with
-5.24.0 on PyTorch 2.15.0.
+Needs PyTorch 1.13 or later; `make` needs transformers 4.38 or later, `check` 4.45, the first whose tokenizers read merges
+in pairs. Run with 4.38.2 (make), 4.45.2 (check) on PyTorch 1.13.0, and with 5.24.0 on PyTorch 2.15.0 (both).
 """
 
 import json
