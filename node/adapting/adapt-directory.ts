@@ -9,7 +9,7 @@ import { ModelFolderNotEmptyError } from "#model/checkpoint/hugging-face/errors.
 import type { ModelConfig, OptimizerConfig } from "#model/types.ts";
 import { loadBaselineCheckpoint, saveBaselineCheckpoint } from "../single-machine/baseline-checkpoint.ts";
 import type { BaselineCheckpoint } from "../single-machine/train-baseline.ts";
-import { readIfPresent, writeAtomic, writeJsonAtomic } from "../storage/atomic-file.ts";
+import { isLeftover, readIfPresent, writeAtomic, writeJsonAtomic } from "../storage/atomic-file.ts";
 import { storageError } from "../storage/errors.ts";
 import { type Lock, LockHeldError, takeLock } from "../storage/lock.ts";
 import { readJson } from "../storage/state-directory.ts";
@@ -70,6 +70,7 @@ export class AdaptDirectory {
       throw storageError(error, output);
     }
     const directory = new AdaptDirectory(folder, path, lock);
+    await directory.#clearLeftovers();
     if (force) await directory.#forget();
     return directory;
   }
@@ -160,6 +161,14 @@ export class AdaptDirectory {
 
   get #checkpointPath(): string {
     return join(this.path, "state.checkpoint");
+  }
+
+  /** What a kill has left half-written. */
+  async #clearLeftovers(): Promise<void> {
+    for (const folder of [this.#output, this.path]) {
+      const leftovers = (await readdir(folder)).filter(isLeftover);
+      for (const name of leftovers) await rm(join(folder, name), { force: true });
+    }
   }
 
   /** The plan goes first: without it nothing else counts. */

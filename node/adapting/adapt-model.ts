@@ -74,7 +74,9 @@ export type AdaptProgress =
   | { readonly stage: "training"; readonly plan: AdaptPlan; readonly step: number }
   /** Of the step's batch, nats per token. */
   | { readonly stage: "step"; readonly step: number; readonly steps: number; readonly loss: number }
-  | { readonly stage: "evaluated"; readonly point: CurvePoint };
+  | { readonly stage: "evaluated"; readonly point: CurvePoint }
+  /** What is done is on disk. */
+  | { readonly stage: "saved"; readonly step: number };
 
 export interface AdaptModules {
   /** An abort saves and rejects with the signal's reason; the same call goes on. */
@@ -271,7 +273,10 @@ class Adaptation {
           sources: sources.map(({ train }) => train),
           initial: checkpoint.state,
           checkpoint,
-          save: (state) => this.#directory.saveCheckpoint(identity, state),
+          save: async (state) => {
+            await this.#directory.saveCheckpoint(identity, state);
+            this.#report({ stage: "saved", step: state.progress.step });
+          },
           evaluate: (model, signal) =>
             evaluateSources(model, sources, {
               batchSize,

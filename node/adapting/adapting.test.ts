@@ -124,6 +124,10 @@ describe("an adaptation", () => {
       expect(await readdir(options.output)).not.toContain("config.json");
     }
     await rm(options.model, { recursive: true });
+    // What a kill leaves half-written is nobody's.
+    for (const folder of [".", ".adapt"]) {
+      await writeFile(join(options.output, folder, "curve.jsonl.0123456789ab.partial"), "{");
+    }
     await adapt();
     expect(loads).toEqual(["loaded"]);
     expect(await filesOf(options.output)).toEqual(expected);

@@ -231,6 +231,7 @@ class Shown {
   /** Where and when training began in this process. */
   #from: { readonly step: number; readonly atMs: number } | undefined;
   #step = 0;
+  #saved: number | undefined;
   #point: CurvePoint | undefined;
 
   constructor(context: CommandContext, steps: number) {
@@ -260,6 +261,10 @@ class Shown {
         // A log keeps the curve; a terminal has it in the line that is drawn over.
         else if (stderr.isTTY !== true) this.#line.print(pointText(progress.point));
         return;
+      case "saved":
+        this.#saved = progress.step;
+        if (flags.json) eventWriter(stdout)({ event: "saved", step: progress.step });
+        return;
       case "step":
         this.#step = progress.step;
         this.#show(() => this.#stepText(progress.loss));
@@ -268,9 +273,9 @@ class Shown {
   }
 
   tellSaved(): void {
-    if (this.#context.flags.json || this.#from === undefined) return;
+    if (this.#context.flags.json || this.#saved === undefined) return;
     this.#line.print(
-      `Stopped and saved after step ${this.#step} of ${this.#steps}: the same command goes on.`,
+      `Stopped and saved after step ${this.#saved} of ${this.#steps}: the same command goes on.`,
     );
   }
 

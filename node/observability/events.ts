@@ -129,6 +129,7 @@ export type AdaptEvent =
       readonly learningRate: number;
     }
   | ({ readonly event: "curve-point" } & CurvePoint)
+  | { readonly event: "saved"; readonly step: number }
   | ({
       readonly event: "adapted";
       readonly output: string;
