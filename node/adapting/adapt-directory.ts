@@ -97,7 +97,8 @@ export class AdaptDirectory {
     const different = Object.keys({ ...plan.settings, ...settings }).find(
       (name) => JSON.stringify(plan.settings[name]) !== JSON.stringify(settings[name]),
     );
-    if (different !== undefined) throw new OtherAdaptationError(this.#output, different);
+    if (different === "vocabulary") throw new OtherAdaptationError(this.#output, different);
+    if (different !== undefined) throw new OtherAdaptationError(this.#output, `--${different}`);
     return plan;
   }
 

@@ -140,7 +140,7 @@ describe("an adaptation", () => {
     expect(await adapt()).toMatchObject({ wasDone: true, curve });
     const other = adapt({ steps: 25 });
     await expect(other).rejects.toMatchObject({ code: "STATE_OF_ANOTHER_ADAPTATION" });
-    await expect(other).rejects.toThrow("another steps");
+    await expect(other).rejects.toThrow("a different --steps");
     expect(await filesOf(options.output)).toEqual(files);
     await adapt({ steps: 8, force: true });
     expect((await filesOf(options.output))["model.safetensors"]).not.toBe(files["model.safetensors"]);

@@ -7,7 +7,7 @@ export class OtherAdaptationError extends Error {
 
   constructor(output: string, difference: string) {
     super(
-      `${output} holds an adaptation with another ${difference}: give the same settings to go on with it, another --output, or --force to begin anew.`,
+      `${output} holds an adaptation with a different ${difference}: give the same settings to go on with it, another --output, or --force to begin anew.`,
     );
     this.name = "OtherAdaptationError";
     this.output = output;
