@@ -80,8 +80,8 @@ describe("the experiments", () => {
     const firstOf = (label: string) => cells.findIndex(({ pretraining }) => labelOf(pretraining) === label);
     const lastOf = (label: string) =>
       cells.findLastIndex(({ pretraining }) => labelOf(pretraining) === label);
-    expect(lastOf("spec-opt")).toBeLessThan(firstOf("std τ 1, same tokens"));
-    expect(lastOf("act, same tokens")).toBeLessThan(firstOf("glob int8"));
+    expect(lastOf("spec-opt")).toBeLessThan(firstOf("std τ 1 by tokens"));
+    expect(lastOf("act by tokens")).toBeLessThan(firstOf("glob int8"));
     const labels = new Set(cells.map(({ pretraining }) => labelOf(pretraining)));
     for (const label of [
       "untrained",
@@ -102,6 +102,8 @@ describe("the experiments", () => {
     expect(new Set(selected(cells, ["trim"]).map(({ pretraining }) => pretraining!.method))).toEqual(
       new Set(["trim"]),
     );
+    const exact = selected(cells, ["glob float32", "std τ 0"]).map(({ pretraining }) => labelOf(pretraining));
+    expect(new Set(exact)).toEqual(new Set(["glob", "std τ 0"]));
     const adapting = selected(cells, ["adapt"]);
     expect(new Set(adapting.map(({ phase }) => phase))).toEqual(new Set(["pretrain", "adapt"]));
     expect(adapting.some(({ pretraining }) => pretraining?.method === "local")).toBe(false);

@@ -166,7 +166,7 @@ function keepsEmbedding(pretraining: Pretraining | undefined): boolean {
   return method === "std" || ((method === "glob" || method === "trim") && pretraining.codec === "float32");
 }
 
-/** How people read a pre-training: `std 0.3`, `std 0.3, same tokens`, `glob`, `glob int8`. */
+/** How people read a pre-training: `std τ 0.3`, `std τ 0.3 by tokens`, `glob`, `glob int8`. */
 export function labelOf(pretraining: Pretraining | undefined): string {
   if (pretraining === undefined) return "untrained";
   switch (pretraining.method) {
@@ -174,7 +174,7 @@ export function labelOf(pretraining: Pretraining | undefined): string {
     case "act": {
       const { method, temperature, matched } = pretraining;
       const mixed = method === "act" ? method : `${method} τ ${temperature}`;
-      return matched === "tokens" ? `${mixed}, same tokens` : mixed;
+      return matched === "tokens" ? `${mixed} by tokens` : mixed;
     }
     case "local":
       return `local ${pretraining.source}`;

@@ -19,11 +19,12 @@ const USAGE = `npm run reproduce -- [--corpora DIR] [--quick] [--seeds 1,2,3] [-
   --quick        a smaller model and budget: minutes instead of an hour
   --scale NAME   ${Object.keys(SCALES).join(", ")}; --quick is --scale quick (default full)
   --seeds LIST   one reproduction each; which source is held out goes by the seed (default 1,2,3; --quick 1)
-  --only WORDS   methods (std, act, local, glob, trim, spec, spec-opt) or phases (pretrain, phase2, kept, adapt), and
-                 what they need; with commas
+  --only WORDS   methods (std, act, local, glob, trim, spec, spec-opt, untrained), one exactly ("std τ 0",
+                 "std τ 0 by tokens", "glob float32") or phases (pretrain, phase2, kept, adapt), and what they
+                 need; with commas
   --jobs N       cells at once, a process of one thread each (default 1)
   --output DIR   where finished cells are kept: the same command goes on (default reproduction-output)
-  --publish      write the report to docs/ instead of the output folder
+  --publish      write the report to docs/ (docs/reproduction/NAME at another scale than full) instead of the output folder
   --report       run nothing: write the report of what is there`;
 
 /** Words on the published results, and on no others. */
@@ -78,14 +79,16 @@ export async function reproduce(args: string[], signal: AbortSignal): Promise<nu
     await runCells(cells, runner, context, process.stdout, signal);
   }
   const chosen = await rates();
-  const all = [...gridOf(experiment, seeds), ...cellsOf(experiment, seeds, chosen)];
+  const all = [...gridOf(experiment, seeds), ...selected(cellsOf(experiment, seeds, chosen), only)];
   // What the grid chose is among the others too.
   const cells = [...new Map(all.map((cell) => [cell.id, cell])).values()];
-  const directory = flags.publish ? "docs" : flags.output;
+  const isFull = scale.name === "full";
+  const published = isFull ? "docs" : join("docs", "reproduction", scale.name);
+  const directory = flags.publish ? published : flags.output;
   const report = await writeReport({
     ...{ experiment, seeds, rates: chosen, cells, finished, directory },
-    command: commandOf(scale.name, seeds, flags.corpora !== undefined),
-    findings: flags.publish ? await readFile(FINDINGS, "utf8") : undefined,
+    command: commandOf(scale.name, seeds, flags.corpora !== undefined, flags.only),
+    findings: flags.publish && isFull ? await readFile(FINDINGS, "utf8") : undefined,
   });
   console.log(`${report.path}: ${report.finished} of ${report.cells} cells`);
   return 0;
@@ -122,9 +125,14 @@ async function runAsChild(
 }
 
 /** What a reader types to get the same; where the corpora lie is the reader's business. */
-function commandOf(scale: string, seeds: readonly number[], hasCorpora: boolean): string {
+function commandOf(
+  scale: string,
+  seeds: readonly number[],
+  hasCorpora: boolean,
+  only: string | undefined,
+): string {
   const size = scale === "full" ? "" : ` --scale ${scale}`;
-  return `npm run reproduce --${hasCorpora ? " --corpora DIR" : ""}${size} --seeds ${seeds.join(",")}`;
+  return `npm run reproduce --${hasCorpora ? " --corpora DIR" : ""}${size} --seeds ${seeds.join(",")}${only === undefined ? "" : ` --only "${only}"`}`;
 }
 
 function scaleName(name: string): ScaleName {

@@ -72,11 +72,19 @@ function tierOf({ pretraining }: Cell): number {
 const isFirstOfItsKind = ({ method, temperature }: { method: string; temperature: number }): boolean =>
   method === "std" && temperature === 0;
 
-/** The cells whose method, label or phase is among `only`, and those that they need. */
+/** The cells whose phase, method, label or method with its codec is among `only`, and those that they need. */
 export function selected(cells: readonly Cell[], only: readonly string[] | undefined): Cell[] {
   if (only === undefined) return [...cells];
   const wanted = cells.filter(({ pretraining, phase }) =>
-    only.some((word) => word === phase || word === pretraining?.method || word === labelOf(pretraining)),
+    only.some(
+      (word) =>
+        word === phase ||
+        word === pretraining?.method ||
+        word === labelOf(pretraining) ||
+        (pretraining !== undefined &&
+          "codec" in pretraining &&
+          word === `${pretraining.method} ${pretraining.codec}`),
+    ),
   );
   const needed = new Set(wanted.flatMap(({ id, from }) => (from === undefined ? [id] : [id, from])));
   return cells.filter(({ id }) => needed.has(id));

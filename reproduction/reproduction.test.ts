@@ -183,14 +183,17 @@ describe("npm run reproduce", () => {
       expect(await reproduce(args, idle)).toBe(0);
       expect(await readdir(join(output, "cells"))).toEqual(before);
       expect(write.mock.calls.map(([text]) => String(text)).join("")).toMatch(/(\d+) of \1 cells are there/);
+      const everything = args.filter((word) => word !== "--only" && word !== "glob,act");
+      expect(await reproduce([...everything, "--report"], idle)).toBe(0);
     } finally {
       log.mockRestore();
       write.mockRestore();
     }
     const report = await readFile(join(output, "reproduction.md"), "utf8");
-    expect(report).toMatch(/\| glob \| 1 \| 768 \| \d\.\d{3} \|/);
     expect(report).toContain("### Not yet run");
     expect(report).toContain("- seed 1, spec-opt, pretrain");
+    expect(report).not.toContain("- seed 1, glob, pretrain");
+    expect(report).toMatch(/\| glob \| 1 \| 768 \| \d\.\d{3} \|/);
     expect(report).not.toContain(directory);
     expect(await readFile(join(output, "reproduction", "plasticity.svg"), "utf8")).toContain("</svg>");
     const cells = (await readFile(join(output, "reproduction", "cells.jsonl"), "utf8")).trim().split("\n");

@@ -7,7 +7,7 @@ import { summary } from "./statistics.ts";
 
 /** What others are compared with: the mixture that DEPT sees, as many steps, and as many tokens. */
 export const STEP_MATCHED = "std τ 0";
-export const TOKEN_MATCHED = "std τ 0, same tokens";
+export const TOKEN_MATCHED = "std τ 0 by tokens";
 export const UNTRAINED = "untrained";
 
 const inDistribution = ({ inDistribution: value }: Entry) => value;

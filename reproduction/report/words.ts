@@ -20,7 +20,7 @@ sources in it; the paired differences have not.
 
 **Tokens.** One worker of DEPT takes as many sequential steps as std, and there is a worker for each source: at equal steps
 DEPT sees as many times the tokens as there are sources. The paper equals the steps. Here every baseline is trained twice, with
-as many steps ("std τ 0") and with as many tokens ("same tokens": as many times the steps, at the same batch). A method that
+as many steps ("std τ 0") and with as many tokens ("by tokens": as many times the steps, at the same batch). A method that
 beats the first only has shown that more text helps; the second is what it has to beat to be worth more than its
 communication.
 `.trim();
