@@ -18,7 +18,8 @@ export class LiveRegion {
 
   /** Replaces what was drawn before. One write, so that nothing flickers. */
   draw(lines: readonly string[]): void {
-    const width = this.#output.columns ?? 100;
+    // A terminal that does not know its size says 0.
+    const width = this.#output.columns || 100;
     const body = lines.map((line) => `${CLEAR_LINE}${cut(line, width)}\n`).join("");
     this.#output.write(`${HIDE_CURSOR}${this.#rewind()}${body}${CLEAR_BELOW}`);
     this.#height = lines.length;
