@@ -2,6 +2,10 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { bodyLength } from "#model/architecture.ts";
+import { costsOf } from "#node/planning/costs.ts";
+import { HEADER_BYTES } from "#protocol/core/codec/header.ts";
+import { encodeRows } from "#protocol/core/rows.ts";
 import { type Cell, cellOf, type Experiment, type Pretraining } from "./cells.ts";
 import { CorporaError, corporaIn, embeddedCorpora } from "./corpora.ts";
 import { reproduce } from "./main.ts";
@@ -92,6 +96,32 @@ describe("a cell", () => {
     expect(result.peers["zh-poetry"]!.vocabularySize).toBeLessThan(experiment.scale.globalVocabulary);
     expect(Object.keys(result.bitsPerByte)).toEqual(["en-novels", "zh-poetry"]);
   });
+
+  it.each(["glob", "trim", "spec"] as const)(
+    "of %s sends what the paper's formula says, to the byte",
+    async (method) => {
+      const context = await contextIn("sent");
+      const pretraining: Pretraining = { method, codec: "float32", learningRate: RATE };
+      const { result } = await resultOf(cellOf(experiment, 1, "pretrain", pretraining), context);
+      const { scale } = experiment;
+      for (const [source, peer] of Object.entries(result.peers)) {
+        const { sentParameters, modelParameters } = costsOf({
+          variant: method,
+          bodyParameters: bodyLength(scale.model),
+          width: scale.model.width,
+          vocabularySize: scale.globalVocabulary,
+          heldRows: peer.vocabularySize,
+          localSteps: scale.localSteps,
+        });
+        expect(peer.bodyParameters + peer.embeddingParameters).toBe(modelParameters);
+        const { rows } = await context.vocabularies.restricted(source, "es-scripture", idle);
+        const hasSome = method === "trim" && rows.length < scale.globalVocabulary;
+        // A set of rows and its length, where not all are held.
+        const setBytes = hasSome ? encodeRows(rows, scale.globalVocabulary).length + 4 : 0;
+        expect(peer.payloadBytes).toEqual([1, 2].map(() => 4 * sentParameters + HEADER_BYTES + setBytes));
+      }
+    },
+  );
 
   it("of glob with one peer is std: rounds and averages alone change nothing", async () => {
     const context = await contextIn("alone");
