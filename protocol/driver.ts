@@ -124,6 +124,8 @@ class RoundDriver implements Driver {
     const context = this.#context(this.#ledger(checkpoint, heldRows));
     const { ledger } = context;
     await ledger.restore(checkpoint?.updates ?? []);
+    const origin = ledger.origin(checkpoint === undefined ? "genesis" : "resumed");
+    if (origin !== undefined) await this.#modules.updateLog?.begin(origin);
     // Wall-clock milliseconds, so that an identity whose state was lost is heard again.
     this.#presenceSequence = Math.max(
       Math.floor(clock.nowMs()),
@@ -186,7 +188,7 @@ class RoundDriver implements Driver {
 
   #ledger(checkpoint: ProtocolCheckpoint | undefined, heldRows: Int32Array | undefined): Ledger {
     const { genesisBody, layout, config, hash } = this.#options;
-    const { network, store } = this.#modules;
+    const { network, store, updateLog } = this.#modules;
     if (checkpoint === undefined) requireGenesis(config, genesisBody, hash);
     const start = checkpoint ?? {
       closedRound: 0,
@@ -195,7 +197,7 @@ class RoundDriver implements Driver {
       residual: new Float32Array(layout.total),
       pendingOwn: [],
     };
-    return new Ledger({ ...this.#options, self: network.self, store, heldRows }, start);
+    return new Ledger({ ...this.#options, self: network.self, store, updateLog, heldRows }, start);
   }
 
   #context(ledger: Ledger): DriverContext {

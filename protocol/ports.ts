@@ -1,6 +1,8 @@
 // What the protocol needs from the outside, as narrow interfaces: the network, the trainer, the disk and the clock.
 // node/ plugs in the real ones, protocol/testing plugs in a simulated network on a virtual clock.
+import type { SyncReason } from "./core/round-state.ts";
 import type {
+  BodyRoot,
   ContentId,
   Offence,
   PeerId,
@@ -119,6 +121,45 @@ export interface StorePort {
   payload(id: ContentId): Promise<Uint8Array | undefined>;
   /** Forgets payloads of rounds below `round`. */
   prunePayloads(round: number): Promise<void>;
+}
+
+/** An update that is in a closed body, and what this peer has seen of it. */
+export interface LoggedUpdate {
+  readonly update: SignedUpdate;
+  /** It came when this peer stood in a later round already; not known of what came before the last start. */
+  readonly late: boolean;
+  /** Rows of the embedding that it has, where it lacks some. */
+  readonly heldRows: number | undefined;
+}
+
+/** A round that has just been closed: nothing changes in it any more. */
+export interface ClosedRound {
+  readonly round: number;
+  /** Exactly the updates that made the body after the round of the one before, by author. */
+  readonly updates: readonly LoggedUpdate[];
+  /** The body after the round, and its root. Shared and never written to: it may be kept. */
+  readonly body: Float32Array;
+  readonly root: BodyRoot;
+}
+
+/** A closed body that does not follow from rounds that this peer has closed itself since it started. */
+export interface LogOrigin {
+  /** Why: this peer has started, with or without a checkpoint, or has taken the body of `donor`. */
+  readonly cause: "genesis" | "resumed" | SyncReason;
+  readonly donor: PeerId | undefined;
+  /** The body is the one at the start of this round. Shared and never written to. */
+  readonly closedRound: number;
+  readonly body: Float32Array;
+  readonly root: BodyRoot;
+}
+
+/**
+ * Keeps how the body came to be. Told in order, each time before the checkpoint that says the same is saved: after a crash
+ * it may be ahead of the checkpoint, never behind it. Nothing depends on it, so that no call may reject.
+ */
+export interface UpdateLogPort {
+  begin(origin: LogOrigin): Promise<void>;
+  closed(round: ClosedRound): Promise<void>;
 }
 
 /** Time, injected. `after` returns a cancel function. */

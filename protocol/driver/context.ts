@@ -2,11 +2,18 @@
 import type { ProtocolEvent } from "../core/protocol-events.ts";
 import type { RoundEvent } from "../core/round-events.ts";
 import type { RoundState } from "../core/round-state.ts";
-import type { ClockPort, NetworkPort, RoundTraining, StorePort, TrainerPort } from "../ports.ts";
+import type {
+  ClockPort,
+  NetworkPort,
+  RoundTraining,
+  StorePort,
+  TrainerPort,
+  UpdateLogPort,
+} from "../ports.ts";
 import type { Lane } from "./lane.ts";
 import type { Ledger, LedgerOptions } from "./ledger.ts";
 
-export interface DriverOptions extends Omit<LedgerOptions, "self" | "store" | "heldRows"> {
+export interface DriverOptions extends Omit<LedgerOptions, "self" | "store" | "updateLog" | "heldRows"> {
   /** What others see this peer called. */
   readonly name: string;
   /**
@@ -24,6 +31,7 @@ export interface DriverModules {
   readonly trainer: TrainerPort;
   readonly store: StorePort;
   readonly clock: ClockPort;
+  readonly updateLog?: UpdateLogPort | undefined;
   /** Called synchronously and often: must be quick and must not throw. */
   readonly observer?: { onEvent(event: ProtocolEvent): void };
 }

@@ -25,7 +25,7 @@ import {
 import { type UpdateCodec, updateCodec } from "../core/update-codec.ts";
 import { admitUpdate, type UpdateId, updateKey, updateSetDigest } from "../core/update-set.ts";
 import { BodyNotHeldError } from "../errors.ts";
-import type { ProtocolCheckpoint, StorePort } from "../ports.ts";
+import type { LogOrigin, ProtocolCheckpoint, StorePort, UpdateLogPort } from "../ports.ts";
 import { OwnUpdates, PENDING_OWN_ROUNDS } from "./own-updates.ts";
 import { UpdateLog } from "./update-log.ts";
 
@@ -36,6 +36,7 @@ export interface LedgerOptions {
   readonly hash: Hash;
   readonly self: PeerId;
   readonly store: StorePort;
+  readonly updateLog?: UpdateLogPort | undefined;
   /** Rows of the embedding that this peer holds: needed in variant trim, undefined in the others. */
   readonly heldRows?: Int32Array | undefined;
 }
@@ -177,7 +178,9 @@ export class Ledger {
     }
     const added = body.add(id.round, updateKey(id), decoded.update, this.#weight(update));
     if (added !== "added") return untimely(id.round);
-    this.#log.add(update);
+    // What is counted again after a start is on disk already, and its time of arrival forgotten.
+    const late = keptRound !== undefined && id.round < this.#round;
+    this.#log.add(update, { late, heldRows: decoded.update.heldRows?.length });
     if (id.round < this.#round) this.#root = undefined;
     return { outcome: "counted", replaced };
   }
@@ -208,11 +211,7 @@ export class Ledger {
   async open(round: number, closedRound: number): Promise<BodyRoots> {
     this.#round = round;
     this.#root = undefined;
-    const { body, closed } = this.#held();
-    if (closedRound > closed.round) {
-      body.closeThrough(closedRound - 1);
-      this.#close(closedRound, body.closedBody, closed);
-    }
+    for (let at = this.closedRound; at < closedRound; at++) await this.#closeRound(at);
     // A peer that went back to the plurality's body has updates for rounds that only now come within reach.
     const before = this.#own.keysIn(this.#log);
     await this.restore(this.#own.pending.filter((own) => this.#isOpen(own) && !before.has(keyOf(own))));
@@ -267,6 +266,13 @@ export class Ledger {
   /** Forgets what nobody will ask for any more. */
   async prune(): Promise<void> {
     await this.#options.store.prunePayloads(this.closedRound - RETAINED_ROUNDS);
+  }
+
+  /** The closed body as the log of updates may begin from it, undefined where there is none. */
+  origin(cause: LogOrigin["cause"], donor?: PeerId): LogOrigin | undefined {
+    if (this.#closed === undefined) return undefined;
+    const { round: closedRound, body, root } = this.#closed;
+    return { cause, donor, closedRound, body, root };
   }
 
   /** Everything to resume from, except what the round logic knows. */
@@ -335,11 +341,16 @@ export class Ledger {
     return { body: this.#body, closed: this.#closed };
   }
 
-  #close(closedRound: number, body: Float32Array, previous: ClosedBody): void {
-    this.#previousClosed = previous;
-    this.#closed = this.#describe(closedRound, body);
-    this.#log.forgetBefore(closedRound);
-    this.#own.forgetBefore(closedRound - PENDING_OWN_ROUNDS);
+  async #closeRound(round: number): Promise<void> {
+    const { body, closed } = this.#held();
+    body.closeThrough(round);
+    this.#previousClosed = closed;
+    this.#closed = this.#describe(round + 1, body.closedBody);
+    const { root } = this.#closed;
+    const updates = this.#log.entries(round);
+    await this.#options.updateLog?.closed({ round, updates, body: body.closedBody, root });
+    this.#log.forgetBefore(round + 1);
+    this.#own.forgetBefore(round + 1 - PENDING_OWN_ROUNDS);
   }
 
   #replicated(closedRound: number, closedBody: Float32Array): ReplicatedBody {

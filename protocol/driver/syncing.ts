@@ -73,6 +73,8 @@ async function adoptFrom(
         } catch (error) {
           return reject(error);
         }
+        const origin = ledger.origin(sync?.reason ?? "behind", donor);
+        if (origin !== undefined) await modules.updateLog?.begin(origin);
         await context.save();
         const open = [...manifest.updates, ...theirs].filter(
           ({ announcement }) => announcement.round >= closedRound,

@@ -2,12 +2,20 @@
 // which tell a peer that was away whether its update made it.
 import type { SignedUpdate } from "../core/types.ts";
 import { compareUpdateIds, type UpdateId, updateKey } from "../core/update-set.ts";
+import type { LoggedUpdate } from "../ports.ts";
 
 /** Some 400 bytes each: 32 rounds of 32 peers are 400 KB. */
 export const LOGGED_ROUNDS = 32;
 
+/** What is known of an update beside what it says itself. */
+export type UpdateFacts = Omit<LoggedUpdate, "update">;
+
+const NO_FACTS: UpdateFacts = { late: false, heldRows: undefined };
+
 interface LoggedRound {
   readonly keys: Set<string>;
+  /** By update key. */
+  readonly facts: Map<string, UpdateFacts>;
   /** By author and payload. Kept in order as they come: the order is asked for at every update. */
   readonly updates: SignedUpdate[];
 }
@@ -21,14 +29,15 @@ export class UpdateLog {
     return this.#version;
   }
 
-  add(update: SignedUpdate): void {
+  add(update: SignedUpdate, facts?: UpdateFacts): void {
     const { announcement } = update;
     const key = updateKey(announcement);
-    const logged = this.#rounds.get(announcement.round) ?? { keys: new Set(), updates: [] };
+    const logged = this.#rounds.get(announcement.round) ?? { keys: new Set(), facts: new Map(), updates: [] };
     this.#rounds.set(announcement.round, logged);
     const at = placeOf(logged.updates, announcement);
     logged.updates.splice(at, logged.keys.has(key) ? 1 : 0, update);
     logged.keys.add(key);
+    if (facts !== undefined) logged.facts.set(key, facts);
     this.#version++;
   }
 
@@ -47,6 +56,15 @@ export class UpdateLog {
   /** Updates of one round, by author and payload; a view that changes with the log. */
   of(round: number): readonly SignedUpdate[] {
     return this.#rounds.get(round)?.updates ?? [];
+  }
+
+  /** Updates of one round with what is known of them, by author. */
+  entries(round: number): readonly LoggedUpdate[] {
+    const facts = this.#rounds.get(round)?.facts;
+    return this.of(round).map((update) => ({
+      update,
+      ...(facts?.get(updateKey(update.announcement)) ?? NO_FACTS),
+    }));
   }
 
   /** Updates of rounds >= fromRound, by round, author and payload. */
