@@ -17,6 +17,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   entry("init", async () => (await import("./init.ts")).initCommand),
   entry("import", async () => (await import("./import.ts")).importCommand),
   entry("plan", async () => (await import("./plan.ts")).planCommand),
+  entry("sim", async () => (await import("./sim.ts")).simCommand),
   entry("train", async () => (await import("./train.ts")).trainCommand),
   entry("peer", async () => (await import("./peer.ts")).peerCommand),
   entry("eval", async () => (await import("./eval.ts")).evalCommand),

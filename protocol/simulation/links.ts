@@ -39,6 +39,8 @@ export interface Transfer {
 const PARTS = 16;
 /** Less than this is not worth a part of its own. */
 const LEAST_PART_BYTES = 16 * 1024;
+/** Up to here a transfer passes the queues of large parts, as its packets pass between those of other connections. */
+const SMALL_BYTES = 64 * 1024;
 /** protocol/net/bulk.ts: what one stream has in flight, and how long it waits for a chunk of 256 KiB. */
 const CHUNK_BYTES = 256 * 1024;
 const WINDOW_BYTES = 4 * CHUNK_BYTES;
@@ -162,11 +164,11 @@ class Flow {
     this.#over = true;
   }
 
-  /** Round trips until an idle connection is up to speed; what they carry meanwhile is left out of account. */
+  /** Round trips until an idle connection is up to speed, in which it carries about what one of them does at full speed. */
   #slowStartMs(): number {
     const { meanLatencyMs } = this.#links.rules;
     const pipeBytes = Math.min(this.#transfer.bytes, this.#rate() * 2 * meanLatencyMs);
-    return 2 * meanLatencyMs * Math.max(0, Math.log2(pipeBytes / INITIAL_WINDOW_BYTES));
+    return 2 * meanLatencyMs * Math.max(0, Math.log2(pipeBytes / INITIAL_WINDOW_BYTES) - 1);
   }
 
   #rate(): number {
@@ -174,6 +176,10 @@ class Flow {
     const { from, to } = this.#transfer;
     const byWindow = meanLatencyMs > 0 ? WINDOW_BYTES / (2 * meanLatencyMs) : Number.POSITIVE_INFINITY;
     return Math.min(byWindow, this.#links.connectionRate, access(from).up, access(to).down);
+  }
+
+  get #isSmall(): boolean {
+    return this.#transfer.bytes <= SMALL_BYTES;
   }
 
   /** Has as many parts on the way as the window allows. */
@@ -205,8 +211,10 @@ class Flow {
     const { from, to } = this.#transfer;
     if (!rules.reachable(from, to)) return this.#stall(() => this.#send());
     const uplink = this.#links.uplink(from);
-    uplink.freeMs = Math.max(clock.nowMs(), uplink.freeMs) + this.#partBytes / rules.access(from).up;
-    clock.afterQuietly(uplink.freeMs - clock.nowMs() + rules.latencyMs(), () => this.#receive());
+    const takesMs = this.#partBytes / rules.access(from).up;
+    uplink.freeMs = Math.max(clock.nowMs(), uplink.freeMs) + takesMs;
+    const waitMs = this.#isSmall ? takesMs : uplink.freeMs - clock.nowMs();
+    clock.afterQuietly(waitMs + rules.latencyMs(), () => this.#receive());
   }
 
   #receive() {
@@ -218,7 +226,7 @@ class Flow {
     const takesMs = this.#partBytes / rules.access(to).down;
     // It was received while it was sent: only a busy link, or a slower one, takes longer.
     downlink.freeMs = Math.max(clock.nowMs() - takesMs, downlink.freeMs) + takesMs;
-    const waitMs = Math.max(0, downlink.freeMs - clock.nowMs());
+    const waitMs = this.#isSmall ? 0 : Math.max(0, downlink.freeMs - clock.nowMs());
     if (this.#arrived + 1 < this.#parts) clock.afterQuietly(waitMs, () => this.#arrive());
     else clock.after(waitMs, () => this.#arrive());
   }
