@@ -5,8 +5,16 @@ import type { Offence, PeerId, Presence, SignedUpdate, UpdateAnnouncement } from
 import { OffenceBook } from "../net/offences.ts";
 import type { NetworkListener, NetworkPort, ServedContent } from "../ports.ts";
 import { type Disturbance, Disturbances } from "./disturbances.ts";
+import { Heartbeats } from "./heartbeats.ts";
 import { type Access, Links } from "./links.ts";
 import { type MessageSizes, messageSizes } from "./message-sizes.ts";
+import {
+  type Conditions,
+  GOOD_CONDITIONS,
+  type NetworkModel,
+  type Penalty,
+  type Station,
+} from "./network-model.ts";
 import type { Power } from "./power.ts";
 import { seededRandom } from "./random.ts";
 import { Topology } from "./topology.ts";
@@ -14,33 +22,7 @@ import { type Channel, Traffic } from "./traffic.ts";
 import { fetchPayload, fetchSnapshot } from "./transfers.ts";
 import type { VirtualClock } from "./virtual-clock.ts";
 
-export interface Conditions {
-  /** One way, uniform between the two: messages overtake each other. */
-  latencyMs: readonly [number, number];
-  /** Share of gossip messages, and without a model of links of requests, that vanish. */
-  loss: number;
-  /** Share of gossip messages that arrive twice. */
-  duplication: number;
-}
-
-export const GOOD_CONDITIONS: Conditions = { latencyMs: [5, 40], loss: 0, duplication: 0 };
-
-/** What more of a real network is modelled. Without it everyone is connected with everyone and bytes take no time. */
-export interface NetworkModel {
-  /** Connections that a peer tries to have. */
-  readonly connections?: number;
-  readonly links?: {
-    readonly access: (peer: PeerId) => Access;
-    /** Streams send what is lost again. */
-    readonly packetLoss: number;
-    readonly lossLimitsRate: boolean;
-  };
-  /** Bytes on the wire that stand for a payload and for a body. */
-  readonly payloadBytes?: (bytes: number) => number;
-  readonly bodyBytes?: (bytes: number) => number;
-  /** Peers charged with too many offences are no longer heard or answered. */
-  readonly bans?: boolean;
-}
+export type { Conditions } from "./network-model.ts";
 
 /** A vanished request is given up after this; with a model of links as protocol/net/streams.ts does. */
 const REQUEST_TIMEOUT_MS = 2_000;
@@ -48,18 +30,6 @@ const STREAM_TIMEOUT_MS = 15_000;
 /** protocol/net: a search for more peers, and how long a silent link lives (link-watch.ts, with its interval). */
 const SEARCH_INTERVAL_MS = 700;
 const SILENT_LINK_MS = 127_500;
-
-export interface Station {
-  readonly listener: NetworkListener;
-  readonly content: ServedContent;
-}
-
-export interface Penalty {
-  readonly by: PeerId;
-  readonly peer: PeerId;
-  readonly offence: Offence;
-  readonly detail: string;
-}
 
 export class SimulatedNetwork {
   readonly conditions: Conditions;
@@ -75,6 +45,7 @@ export class SimulatedNetwork {
   readonly #stations = new Map<PeerId, Station>();
   readonly #faults: Disturbances;
   readonly #books = new Map<PeerId, OffenceBook>();
+  readonly #heartbeats = new Heartbeats();
 
   constructor(
     clock: VirtualClock,
@@ -113,6 +84,7 @@ export class SimulatedNetwork {
   unplug(peer: PeerId): void {
     if (!this.#stations.delete(peer)) return;
     this.links?.forget(peer);
+    this.#heartbeats.forget(peer);
     for (const other of this.topology.remove(peer)) {
       this.#stations.get(other)?.listener.onPeerDisconnected(peer);
       this.#lookAgain(other);
@@ -142,18 +114,21 @@ export class SimulatedNetwork {
       signUpdate: async (announcement) => signed(announcement),
       publishUpdate: async (update) => {
         if (!power.on) return;
-        this.#gossip(self, this.sizes.update, ({ listener }, from) => listener.onUpdate(update, from));
+        const receivers = this.#receivers(self);
+        this.#countCopies(self, receivers, this.sizes.update);
+        for (const peer of receivers) {
+          this.#deliver(self, peer, ({ listener }, from) => listener.onUpdate(update, from));
+        }
       },
       publishPresence: async (presence: Presence) => {
-        if (!power.on) return;
-        this.#gossip(self, this.sizes.presence, ({ listener }, from) => listener.onPresence(presence, from));
+        if (power.on) this.#gossipPresence(self, presence);
       },
       fetchPayload: (update, holders, signal) =>
         power.through(fetchPayload(this, self, update, holders, signal)),
       fetchInventory: (peer, fromRound, signal) =>
         power.through(this.#fetchInventory(self, peer, fromRound, signal)),
-      fetchSnapshot: (peer, signal, onProgress) =>
-        power.through(fetchSnapshot(this, self, peer, signal, onProgress ?? (() => {}))),
+      fetchSnapshot: (peer, signal, onProgress, aids) =>
+        power.through(fetchSnapshot(this, self, peer, signal, onProgress ?? (() => {}), aids)),
       penalise: (peer, offence, detail) => this.penalise(self, peer, offence, detail),
       connectedPeers: () => this.connected(self),
     };
@@ -282,26 +257,43 @@ export class SimulatedNetwork {
     });
   }
 
-  #gossip(author: PeerId, bytes: number, deliver: (station: Station, from: PeerId) => void): void {
-    const { topology, conditions } = this;
-    const hops = this.model.connections === undefined ? undefined : topology.hopsFrom(author);
-    const receivers = [...(hops ?? this.#stations).keys()].filter((peer) => peer !== author);
-    this.#countCopies(author, receivers, bytes);
+  #gossipPresence(self: PeerId, presence: Presence): void {
+    const deliver = ({ listener }: Station, from: PeerId) => listener.onPresence(presence, from);
+    const receivers = this.#receivers(self);
+    this.#countCopies(self, receivers, this.sizes.presence);
+    const thinning = this.model.thinHeartbeats === true ? this.#heartbeats.hear(presence) : undefined;
     for (const peer of receivers) {
-      const copies = this.#chance(
-        Math.max(conditions.duplication, this.#faults.share("duplication", author, peer)),
-      )
-        ? 2
-        : 1;
-      for (let copy = 0; copy < copies; copy++) {
-        if (this.#chance(Math.max(conditions.loss, this.#faults.share("loss", author, peer)))) continue;
-        const delayMs = this.#latencyMs() * (hops?.get(peer) ?? 1) + this.#faults.gossipDelayMs(author, peer);
-        this.#clock.after(delayMs, () => {
-          const station = this.#stations.get(peer);
-          if (station === undefined || !this.reachable(author, peer) || this.isBanned(peer, author)) return;
-          deliver(station, this.#handedOnBy(author, peer));
-        });
+      if (thinning === undefined) this.#deliver(self, peer, deliver);
+      else if (thinning.isDue || !this.#heartbeats.agree(self, peer)) {
+        this.#deliver(self, peer, deliver, thinning.standsForMore);
       }
+    }
+  }
+
+  #receivers(author: PeerId): readonly PeerId[] {
+    const reached = this.model.connections === undefined ? this.#stations : this.topology.hopsFrom(author);
+    return [...reached.keys()].filter((peer) => peer !== author);
+  }
+
+  /** Brings a message to a peer, once or twice or not at all. `surely`: not lost on the way. */
+  #deliver(
+    author: PeerId,
+    peer: PeerId,
+    deliver: (station: Station, from: PeerId) => void,
+    surely = false,
+  ): void {
+    const { loss, duplication } = this.conditions;
+    const twice = this.#chance(Math.max(duplication, this.#faults.share("duplication", author, peer)));
+    const hops = this.model.connections === undefined ? 1 : (this.topology.hopsFrom(author).get(peer) ?? 1);
+    for (let copy = 0; copy < (twice ? 2 : 1); copy++) {
+      const lost = Math.max(surely ? 0 : loss, this.#faults.share("loss", author, peer));
+      if (this.#chance(lost)) continue;
+      const delayMs = this.#latencyMs() * hops + this.#faults.gossipDelayMs(author, peer);
+      this.#clock.after(delayMs, () => {
+        const station = this.#stations.get(peer);
+        if (station === undefined || !this.reachable(author, peer) || this.isBanned(peer, author)) return;
+        deliver(station, this.#handedOnBy(author, peer));
+      });
     }
   }
 

@@ -140,6 +140,7 @@ export class Simulation {
         payloadBytes: () => payloadBytes,
         bodyBytes: () => bodyBytes,
         bans: true,
+        thinHeartbeats: true,
       },
     );
   }

@@ -1,10 +1,10 @@
 // Payloads and bodies over the simulated network, in the order and with the checks of protocol/net/payloads.ts and
 // snapshots.ts: several sources, what one has given is not asked of the next, and nothing is believed before its hash.
 import { hexSha256 } from "../core/hash.ts";
-import { rootOfTiles, tileCount, writeTile } from "../core/merkle.ts";
-import type { PeerId, SignedUpdate, SnapshotManifest } from "../core/types.ts";
+import { rootOfTiles, tileBytes, tileCount, writeTile } from "../core/merkle.ts";
+import type { ContentId, PeerId, SignedUpdate } from "../core/types.ts";
 import { sha256 } from "../net/hash.ts";
-import type { ServedContent } from "../ports.ts";
+import type { FetchedSnapshot, ServedContent, SnapshotAids } from "../ports.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
 
 /** protocol/net/snapshots.ts. */
@@ -74,7 +74,8 @@ export async function fetchSnapshot(
   peer: PeerId,
   signal: AbortSignal,
   onProgress: (bytes: number, totalBytes: number) => void,
-): Promise<{ manifest: SnapshotManifest; body: Float32Array }> {
+  aids: SnapshotAids = {},
+): Promise<FetchedSnapshot> {
   const { bodyValues, sizes } = network;
   const manifest = await network.request(
     self,
@@ -89,12 +90,18 @@ export async function fetchSnapshot(
   if (manifest === undefined) throw new Error("nothing to serve yet");
   if (manifest.tiles.length !== tileCount(bodyValues)) throw new Error("a body of another size");
   if (rootOfTiles(manifest.tiles, sha256) !== manifest.root) throw new Error("tiles are not the root's");
+  aids.accept?.(manifest);
   const body = new Float32Array(bodyValues);
+  const { held, kept } = await tilesAtHand(manifest.tiles, body, aids);
   const totalBytes = network.model.bodyBytes?.(4 * bodyValues) ?? 4 * bodyValues;
   const pieces = Math.max(manifest.tiles.length, network.links === undefined ? 1 : PIECES);
-  const missing = Array.from({ length: pieces }, (_, index) => index);
+  const tileOf = (piece: number) => Math.floor((piece * manifest.tiles.length) / pieces);
+  const missing = Array.from({ length: pieces }, (_, piece) => piece).filter(
+    (piece) => !held.has(tileOf(piece)) && !kept.has(tileOf(piece)),
+  );
   const liars = new Set<PeerId>();
-  let done = 0;
+  const given = new Map<PeerId, Set<number>>();
+  let done = pieces - missing.length;
 
   const pullFrom = async (source: PeerId) => {
     // As over a real stream: it is opened, and the source says whether it has the body, before any piece is taken.
@@ -114,7 +121,7 @@ export async function fetchSnapshot(
     }
   };
   const pull = async (source: PeerId, piece: number) => {
-    const index = Math.floor((piece * manifest.tiles.length) / pieces);
+    const index = tileOf(piece);
     const tile = await network.request(
       self,
       source,
@@ -126,7 +133,11 @@ export async function fetchSnapshot(
     );
     if (tile === undefined) throw new Error(`${source} does not serve this body`);
     const arrived = network.delivered(source, self, tile);
-    if (hexSha256(arrived, sha256) === manifest.tiles[index] && writeTile(body, index, arrived)) return;
+    if (hexSha256(arrived, sha256) === manifest.tiles[index] && writeTile(body, index, arrived)) {
+      given.set(source, (given.get(source) ?? new Set()).add(index));
+      await aids.draft?.keep(index, arrived);
+      return;
+    }
     liars.add(source);
     network.penalise(self, source, "hash-mismatch", `tile ${index} has another hash`);
     throw new Error(`tile ${index} is wrong`);
@@ -145,6 +156,27 @@ export async function fetchSnapshot(
     };
     await Promise.all(Array.from({ length: Math.min(MAX_SOURCES_AT_ONCE, sources.length) }, work));
   }
-  if (done === pieces) return { manifest, body };
-  throw new Error(`only ${done} of ${pieces} pieces of the body could be fetched`);
+  if (done < pieces) throw new Error(`only ${done} of ${pieces} pieces of the body could be fetched`);
+  const fetched = [...given].map(([giver, { size }]) => ({ peer: giver, tiles: size, bytesPerSecond: 0 }));
+  return { manifest, body, tiles: { held: held.size, kept: kept.size, fetched } };
+}
+
+/** Puts into the body what need not be fetched, and says which tiles those are. */
+async function tilesAtHand(
+  tiles: readonly ContentId[],
+  body: Float32Array,
+  { held, draft }: SnapshotAids,
+): Promise<{ held: Set<number>; kept: Set<number> }> {
+  const from = { held: new Set<number>(), kept: new Set<number>() };
+  for (const [index, id] of tiles.entries()) {
+    const own = held?.tiles[index] === id ? tileBytes(held.body, index) : undefined;
+    if (own !== undefined && writeTile(body, index, own)) {
+      from.held.add(index);
+      continue;
+    }
+    const tile = await draft?.tile(index);
+    if (tile === undefined || hexSha256(tile, sha256) !== id) continue;
+    if (writeTile(body, index, tile)) from.kept.add(index);
+  }
+  return from;
 }

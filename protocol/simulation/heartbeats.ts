@@ -1,0 +1,43 @@
+// Which heartbeats of a large or slow swarm need not be delivered one by one. A round of ten minutes has three hundred for
+// each pair of peers, and nearly all say what both sides know: of those every fourth is delivered, and surely, for one of
+// any four arrives. Where two peers do not hold the same updates every one is, because it starts anti-entropy.
+import type { PeerId, Presence } from "../core/types.ts";
+
+/** Four heartbeats are less than the time after which a silent peer counts as gone. */
+const THINNED_TO = 4;
+
+interface Told {
+  readonly what: string;
+  readonly updates: string;
+  readonly repeats: number;
+}
+
+export interface Thinning {
+  /** It says something new, or it is a fourth one. */
+  readonly isDue: boolean;
+  readonly standsForMore: boolean;
+}
+
+export class Heartbeats {
+  readonly #told = new Map<PeerId, Told>();
+
+  hear(presence: Presence): Thinning {
+    const { author, phase, round, root, closedRound, closedRoot, openUpdates, leaving } = presence;
+    const updates = `${closedRound}/${openUpdates}`;
+    const what = `${phase}/${round}/${root}/${closedRoot}/${updates}/${leaving}`;
+    const told = this.#told.get(author);
+    const repeats = told?.what === what ? told.repeats + 1 : 0;
+    this.#told.set(author, { what, updates, repeats });
+    return { isDue: repeats % THINNED_TO === 0, standsForMore: repeats > 0 };
+  }
+
+  /** Whether two peers have last said that they hold the same updates. */
+  agree(a: PeerId, b: PeerId): boolean {
+    const told = this.#told.get(a);
+    return told !== undefined && told.updates === this.#told.get(b)?.updates;
+  }
+
+  forget(peer: PeerId): void {
+    this.#told.delete(peer);
+  }
+}
