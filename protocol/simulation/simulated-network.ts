@@ -3,10 +3,10 @@
 // payloads and bodies are fetched, and the checks that a real network owes for them, is in transfers.ts.
 import type { Offence, PeerId, Presence, SignedUpdate, UpdateAnnouncement } from "../core/types.ts";
 import { OffenceBook } from "../net/offences.ts";
-import type { NetworkListener, NetworkPort, ServedContent } from "../ports.ts";
+import type { NetworkPort, ServedContent } from "../ports.ts";
 import { type Disturbance, Disturbances } from "./disturbances.ts";
 import { Heartbeats } from "./heartbeats.ts";
-import { type Access, Links } from "./links.ts";
+import { Links } from "./links.ts";
 import { type MessageSizes, messageSizes } from "./message-sizes.ts";
 import {
   type Conditions,
