@@ -221,8 +221,8 @@ describe("npm run reproduce", () => {
     }
     const report = await readFile(join(output, "reproduction.md"), "utf8");
     expect(report).toContain("### Not yet run");
-    expect(report).toContain("- seed 1, spec-opt, pretrain");
-    expect(report).not.toContain("- seed 1, glob, pretrain");
+    expect(report).toContain("- spec-opt: pretrain, phase2, adapt (seed 1)");
+    expect(report).not.toContain("- glob:");
     expect(report).toMatch(/\| glob \| 1 \| 768 \| \d\.\d{3} \|/);
     expect(report).not.toContain(directory);
     expect(await readFile(join(output, "reproduction", "plasticity.svg"), "utf8")).toContain("</svg>");

@@ -5,9 +5,8 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { writeAtomic } from "#node/storage/atomic-file.ts";
 import { duration } from "#node/terminal/format.ts";
-import { type Cell, type Experiment, heldOutUnder, sourcesOf } from "../cells.ts";
+import { type Cell, type Experiment, heldOutUnder, labelOf, type Phase, sourcesOf } from "../cells.ts";
 import { type Finished, gridOf } from "../plan.ts";
-import { nameOf } from "../runner.ts";
 import { Results } from "./collect.ts";
 import { compressionTable, measuredCostTable, paperCostTable } from "./cost-tables.ts";
 import { type Figure, figures } from "./figures.ts";
@@ -191,6 +190,17 @@ async function compose(
   ].join("\n");
 }
 
+/** `pretrain, phase2 (seeds 4, 5), adapt (seed 5)`. */
+function phasesOf(cells: readonly Cell[]): string {
+  const bySeeds = new Map<string, Phase[]>();
+  for (const [phase, ofPhase] of Map.groupBy(cells, (cell) => cell.phase)) {
+    const seeds = ofPhase.map(({ seed }) => seed);
+    const words = `${seeds.length === 1 ? "seed" : "seeds"} ${seeds.join(", ")}`;
+    bySeeds.set(words, [...(bySeeds.get(words) ?? []), phase]);
+  }
+  return [...bySeeds].map(([seeds, phases]) => `${phases.join(", ")} (${seeds})`).join("; ");
+}
+
 function missingText(missing: readonly Cell[], command: string): string[] {
   if (missing.length === 0) return [];
   return [
@@ -198,7 +208,9 @@ function missingText(missing: readonly Cell[], command: string): string[] {
     "",
     `${missing.length} cells are not run yet; the tables are without them. \`${command}\` runs them:`,
     "",
-    ...missing.map((cell) => `- ${nameOf(cell)}`),
+    ...[...Map.groupBy(missing, ({ pretraining }) => labelOf(pretraining))].map(
+      ([label, cells]) => `- ${label}: ${phasesOf(cells)}`,
+    ),
     "",
   ];
 }
