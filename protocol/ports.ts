@@ -40,14 +40,59 @@ export interface NetworkPort {
   /** Payload of an update from its author or any holder, checked for length and SHA-256. */
   fetchPayload(update: SignedUpdate, holders: readonly PeerId[], signal: AbortSignal): Promise<Uint8Array>;
   fetchInventory(peer: PeerId, fromRound: number, signal: AbortSignal): Promise<readonly SignedUpdate[]>;
-  /** Newest snapshot of `peer`, its manifest signed-for by the root: tiles are checked one by one. */
+  /**
+   * Newest snapshot of `peer`, its manifest signed-for by the root; tiles come from everyone who serves that root and are
+   * checked one by one.
+   */
   fetchSnapshot(
     peer: PeerId,
     signal: AbortSignal,
     onProgress?: (bytes: number, totalBytes: number) => void,
-  ): Promise<{ manifest: SnapshotManifest; body: Float32Array }>;
+    aids?: SnapshotAids,
+  ): Promise<FetchedSnapshot>;
   penalise(peer: PeerId, offence: Offence, detail: string): void;
   connectedPeers(): readonly PeerId[];
+}
+
+/** What a snapshot is fetched with, beside the peer that gives its manifest. */
+export interface SnapshotAids {
+  /** Judges the manifest before any tile is fetched: throws to refuse it, and the fetch rejects with that. */
+  readonly accept?: (manifest: SnapshotManifest) => void;
+  /** A body at hand with its tiles' ids: tiles that are the same are not fetched. Not written to. */
+  readonly held?: { readonly tiles: readonly ContentId[]; readonly body: Float32Array } | undefined;
+  readonly draft?: SnapshotDraft | undefined;
+}
+
+/**
+ * Where the tiles of a snapshot are kept until the whole is there, so that a kill or a lost connection costs none of them.
+ * Room for one body. What is read from it is believed only if it hashes to what is wanted; losing it costs time alone.
+ */
+export interface SnapshotDraft {
+  /** What was last kept as this tile, or anything else. */
+  tile(index: number): Promise<Uint8Array | undefined>;
+  keep(index: number, tile: Uint8Array): Promise<void>;
+  drop(): Promise<void>;
+}
+
+export interface FetchedSnapshot {
+  readonly manifest: SnapshotManifest;
+  readonly body: Float32Array;
+  readonly tiles: SnapshotTiles;
+}
+
+/** Where the tiles of a snapshot came from. */
+export interface SnapshotTiles {
+  /** As they were in the body at hand. */
+  readonly held: number;
+  /** From the draft of an earlier attempt. */
+  readonly kept: number;
+  readonly fetched: readonly DonorShare[];
+}
+
+export interface DonorShare {
+  readonly peer: PeerId;
+  readonly tiles: number;
+  readonly bytesPerSecond: number;
 }
 
 /** What one round of local training gave. */
@@ -121,6 +166,7 @@ export interface StorePort {
   payload(id: ContentId): Promise<Uint8Array | undefined>;
   /** Forgets payloads of rounds below `round`. */
   prunePayloads(round: number): Promise<void>;
+  readonly snapshotDraft?: SnapshotDraft;
 }
 
 /** An update that is in a closed body, and what this peer has seen of it. */
