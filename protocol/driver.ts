@@ -16,7 +16,7 @@ import { Lane } from "./driver/lane.ts";
 import { Ledger } from "./driver/ledger.ts";
 import { roundRules } from "./driver/round-rules.ts";
 import { type Agreement, agreementOf, type ProtocolStatus, StatusBook } from "./driver/status.ts";
-import { syncFrom } from "./driver/syncing.ts";
+import { forgetDraft, syncFrom } from "./driver/syncing.ts";
 import { reclaimProgress, train, warmUp } from "./driver/training.ts";
 import { GenesisMissingError, InitialBodyError } from "./errors.ts";
 import type { NetworkListener, ProtocolCheckpoint, ServedContent } from "./ports.ts";
@@ -297,6 +297,7 @@ class RoundDriver implements Driver {
     const roots = await context.ledger.open(round, closedRound);
     await this.#save();
     await context.ledger.prune();
+    await forgetDraft(context);
     this.#dispatch({ type: "opened", round, roots });
     exchange.sweep();
   }

@@ -29,6 +29,7 @@ export function publicEventOf(event: ProtocolEvent): PeerEvent | undefined {
       return { event: "syncing", bytes: event.bytes, totalBytes: event.totalBytes };
     case "warm-up-step":
       return { event: "warming", step: event.step, steps: event.steps };
+    case "snapshot-fetched":
     case "synced":
     case "healed":
     case "late-update":
@@ -61,6 +62,7 @@ const LEVELS: Readonly<Record<ProtocolEvent["type"], "debug" | "info" | "warn">>
   healed: "warn",
   "fell-behind": "warn",
   "initial-body-awaited": "warn",
+  "snapshot-fetched": "info",
   synced: "info",
   "sync-failed": "warn",
   "sync-progress": "debug",

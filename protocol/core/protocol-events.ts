@@ -75,6 +75,24 @@ export type ProtocolEvent =
       readonly bytes: number;
       readonly totalBytes: number;
     }
+  /** A donor's body is here, not adopted yet. `held`: tiles that were the same in the own body, `kept`: from before. */
+  | {
+      readonly type: "snapshot-fetched";
+      readonly donor: PeerId;
+      readonly closedRound: number;
+      readonly root: BodyRoot;
+      readonly heldTiles: number;
+      readonly keptTiles: number;
+      readonly fetchedTiles: number;
+      readonly totalTiles: number;
+      readonly durationMs: number;
+      /** Of each who gave tiles. */
+      readonly givers: readonly {
+        readonly peer: PeerId;
+        readonly tiles: number;
+        readonly bytesPerSecond: number;
+      }[];
+    }
   | { readonly type: "warm-up-step"; readonly step: number; readonly steps: number }
   | { readonly type: "peer-joined"; readonly peer: PeerId; readonly name: string; readonly round: number }
   | { readonly type: "peer-left"; readonly peer: PeerId; readonly name: string; readonly said: boolean }

@@ -1,8 +1,9 @@
 // Adopting another peer's body: one donor after another until one gives a whole snapshot that fits what is known.
 import { closedBodyVerdict } from "../core/agreement.ts";
 import type { EffectOf } from "../core/round-events.ts";
-import type { PeerId, SignedUpdate } from "../core/types.ts";
+import type { PeerId, SignedUpdate, SnapshotManifest } from "../core/types.ts";
 import { updateKey } from "../core/update-set.ts";
+import type { FetchedSnapshot } from "../ports.ts";
 import type { DriverContext } from "./context.ts";
 import type { UpdateExchange } from "./exchange.ts";
 import { LOGGED_ROUNDS } from "./update-log.ts";
@@ -31,33 +32,22 @@ export async function syncFrom(
   }
 }
 
+/** What an attempt has left that nobody will take up: this peer goes on without the body it fetched. */
+export async function forgetDraft({ state, modules }: DriverContext): Promise<void> {
+  if (state().sync === undefined) await modules.store.snapshotDraft?.drop();
+}
+
 async function adoptFrom(
   context: DriverContext,
   exchange: UpdateExchange,
   donor: PeerId,
   roots: EffectOf<"sync">["roots"],
 ): Promise<void> {
-  const { modules, ledger, options, note } = context;
+  const { modules, ledger } = context;
   const idle = idleSignal(context);
   try {
-    const { manifest, body } = await modules.network.fetchSnapshot(
-      donor,
-      idle.signal,
-      (bytes, totalBytes) => {
-        idle.touch();
-        note({ type: "sync-progress", donor, bytes, totalBytes });
-      },
-    );
+    const { manifest, body } = await fetchBody(context, donor, roots, idle);
     const { closedRound } = manifest;
-    if (manifest.runId !== options.runId) throw new RangeError("the snapshot is of another run");
-    const known = roots.get(closedRound);
-    const { initialBody } = options.config;
-    if (closedRound === 0 && initialBody !== undefined && manifest.root !== initialBody) {
-      throw new RangeError("the snapshot of round 0 is not the body that the run starts from");
-    }
-    if (known !== undefined && known !== manifest.root) {
-      throw new RangeError(`the snapshot of round ${closedRound} is not the one that most peers announce`);
-    }
     const theirs = await fetchLog(context, donor, Math.max(0, closedRound - LOGGED_ROUNDS), idle.signal);
     const round = donorRound(context, donor, closedRound);
     await new Promise<void>((resolve, reject) => {
@@ -76,6 +66,7 @@ async function adoptFrom(
         const origin = ledger.origin(sync?.reason ?? "behind", donor);
         if (origin !== undefined) await modules.updateLog?.begin(origin);
         await context.save();
+        await modules.store.snapshotDraft?.drop();
         const open = [...manifest.updates, ...theirs].filter(
           ({ announcement }) => announcement.round >= closedRound,
         );
@@ -94,6 +85,64 @@ async function adoptFrom(
     });
   } finally {
     idle.stop();
+  }
+}
+
+/** Only the tiles that are neither in the own closed body nor kept from an earlier attempt travel. */
+async function fetchBody(
+  context: DriverContext,
+  donor: PeerId,
+  roots: EffectOf<"sync">["roots"],
+  idle: ReturnType<typeof idleSignal>,
+): Promise<FetchedSnapshot> {
+  const { modules, ledger, note } = context;
+  const { network, clock, store } = modules;
+  const startedMs = clock.nowMs();
+  const own = ledger.snapshot();
+  const body = ledger.origin("behind")?.body;
+  const fetched = await network.fetchSnapshot(
+    donor,
+    idle.signal,
+    (bytes, totalBytes) => {
+      idle.touch();
+      note({ type: "sync-progress", donor, bytes, totalBytes });
+    },
+    {
+      accept: (manifest) => requireExpected(context, manifest, roots),
+      held: own === undefined || body === undefined ? undefined : { tiles: own.tiles, body },
+      draft: store.snapshotDraft,
+    },
+  );
+  const { manifest, tiles } = fetched;
+  note({
+    type: "snapshot-fetched",
+    donor,
+    closedRound: manifest.closedRound,
+    root: manifest.root,
+    heldTiles: tiles.held,
+    keptTiles: tiles.kept,
+    fetchedTiles: manifest.tiles.length - tiles.held - tiles.kept,
+    totalTiles: manifest.tiles.length,
+    durationMs: clock.nowMs() - startedMs,
+    givers: tiles.fetched,
+  });
+  return fetched;
+}
+
+/** Throws where the manifest is not one to fetch: of another run, or not what most peers announce. */
+function requireExpected(
+  { options }: DriverContext,
+  { runId, closedRound, root }: SnapshotManifest,
+  roots: EffectOf<"sync">["roots"],
+): void {
+  if (runId !== options.runId) throw new RangeError("the snapshot is of another run");
+  const known = roots.get(closedRound);
+  const { initialBody } = options.config;
+  if (closedRound === 0 && initialBody !== undefined && root !== initialBody) {
+    throw new RangeError("the snapshot of round 0 is not the body that the run starts from");
+  }
+  if (known !== undefined && known !== root) {
+    throw new RangeError(`the snapshot of round ${closedRound} is not the one that most peers announce`);
   }
 }
 

@@ -52,7 +52,7 @@ const pull = (overrides: Partial<Parameters<typeof pullBulk>[4]> = {}) => {
     {
       accept() {},
       next: () => (next < 12 ? next++ : undefined),
-      receive: (index) => received.push(index),
+      receive: (index) => void received.push(index),
       ...overrides,
     },
     signal(),

@@ -13,6 +13,8 @@ import { FRAME_TIMEOUT_MS, within } from "./streams.ts";
 
 /** Requests in flight: at 256 KiB a chunk, W = 1 / 4 / 16 gave 156 / 193 / 195 MB/s on loopback. */
 export const CHUNKS_IN_FLIGHT = 4;
+/** The most bytes asked for at a time, over a long way: 100 Mbit/s with 300 ms there and back. */
+export const MAX_BYTES_IN_FLIGHT: number = 4 * MAX_CHUNK_BYTES;
 /** For one chunk, in either direction: 256 KiB in this time is 13 kB/s, below which another holder is tried. */
 export const CHUNK_TIMEOUT_MS = 20_000;
 /** How long a served stream may stay idle between two chunk requests. */
@@ -34,6 +36,8 @@ export interface BulkObject {
   readonly lengthBytes: number;
   readonly chunkBytes: number;
   chunk(index: number): Uint8Array | undefined | Promise<Uint8Array | undefined>;
+  /** Sends a chunk when it may be sent. */
+  pace?(send: () => Promise<void>, signal: AbortSignal): Promise<void>;
   /** Called once when the transfer is over, however it ended. */
   close?(): Promise<void>;
 }
@@ -41,10 +45,10 @@ export interface BulkObject {
 export function serveBulk<Name extends BulkStream>(
   streams: Streams,
   name: Name,
-  find: (opening: OpeningOf<Name>) => Promise<BulkObject | undefined>,
+  find: (opening: OpeningOf<Name>, peer: PeerId) => Promise<BulkObject | undefined>,
 ): Promise<void> {
-  return streams.serve(name, OPENING[name], async (frames, opening, _peer, signal) => {
-    const object = await find(opening as OpeningOf<Name>);
+  return streams.serve(name, OPENING[name], async (frames, opening, peer, signal) => {
+    const object = await find(opening as OpeningOf<Name>, peer);
     const head: BulkHead =
       object === undefined
         ? { found: false, lengthBytes: 0, chunkBytes: 0 }
@@ -90,7 +94,8 @@ export async function answerChunkRequest(
   }
   const chunk = await object.chunk(request.value.index);
   if (chunk === undefined) throw new Error(`the ${name} object is gone`);
-  await frames.write(chunk, within(signal, CHUNK_TIMEOUT_MS));
+  const send = () => frames.write(chunk, within(signal, CHUNK_TIMEOUT_MS));
+  await (object.pace === undefined ? send() : object.pace(send, signal));
 }
 
 type Cut = Pick<BulkHead, "lengthBytes" | "chunkBytes">;
@@ -106,10 +111,14 @@ export const chunkLength = ({ lengthBytes, chunkBytes }: Cut, index: number): nu
 export interface Pull {
   /** Looks at what the peer offers, before anything is asked for. Throw to refuse. */
   accept(head: BulkHead): void;
-  /** The next chunk to ask for, or undefined when there is none (now): then the transfer ends. */
+  /** The next chunk to ask for, or undefined when there is none (now): without `idle` the transfer then ends. */
   next(): number | undefined;
   /** A chunk has come, with the right length. Throw to end the transfer. */
-  receive(index: number, chunk: Uint8Array): void;
+  receive(index: number, chunk: Uint8Array): void | Promise<void>;
+  /** How many to ask for ahead, within MAX_BYTES_IN_FLIGHT; CHUNKS_IN_FLIGHT without it. */
+  ahead?(): number;
+  /** Nothing is in flight and there is no next: resolves when there may be one, with false when there never will. */
+  idle?(): Promise<boolean>;
 }
 
 /** Pulls chunks from `peer`; returns whether it has the object at all. Errors as for `Streams.ask`. */
@@ -127,21 +136,26 @@ export function pullBulk<Name extends BulkStream>(
     if (!head.found) return false;
     pull.accept(head);
     const inFlight: number[] = [];
+    const limit = Math.max(CHUNKS_IN_FLIGHT, Math.floor(MAX_BYTES_IN_FLIGHT / head.chunkBytes));
     for (;;) {
-      while (inFlight.length < CHUNKS_IN_FLIGHT) {
+      const ahead = Math.min(limit, pull.ahead?.() ?? CHUNKS_IN_FLIGHT);
+      while (inFlight.length < ahead) {
         const index = pull.next();
         if (index === undefined) break;
         inFlight.push(index);
         await frames.write(encodeMessage("chunkRequest", { index }), within(signal, CHUNK_TIMEOUT_MS));
       }
       const index = inFlight.shift();
-      if (index === undefined) return true;
+      if (index === undefined) {
+        if ((await pull.idle?.()) === true) continue;
+        return true;
+      }
       const chunk = await frames.read(within(signal, CHUNK_TIMEOUT_MS));
       if (chunk === undefined) throw new Error("the holder closed the stream");
       if (chunk.byteLength !== chunkLength(head, index)) {
         throw new FrameError("malformed-message", "a chunk has the wrong length", undefined);
       }
-      pull.receive(index, chunk);
+      await pull.receive(index, chunk);
     }
   });
 }

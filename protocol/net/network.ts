@@ -26,6 +26,7 @@ import { serveSnapshots } from "./snapshots.ts";
 import { Streams } from "./streams.ts";
 import type { ByteCount, TrafficChannel } from "./traffic.ts";
 import { TrafficMeter } from "./traffic.ts";
+import { UploadGate } from "./upload-gate.ts";
 
 export type { NetworkAttachments, RunNetwork, RunOptions } from "./run-network.ts";
 
@@ -192,7 +193,8 @@ class HostNetwork extends HostedRun implements Network {
 
   /** Whatever is asked names its run; of a run that is not here, or no longer, there is nothing. */
   async #serve(): Promise<void> {
-    const { streams } = this.#parts;
+    const { streams, clock } = this.#parts;
+    const gate = new UploadGate(clock);
     const find = (runId: RunId) => this.#own.runs.get(runId);
     await streams.answer(
       "peer-exchange",
@@ -200,8 +202,8 @@ class HostNetwork extends HostedRun implements Network {
     );
     await streams.answer("run-manifest", async ({ runId }) => ({ manifest: find(runId)?.manifest }));
     await serveInventories(streams, (runId) => find(runId)?.content);
-    await servePayloads(streams, (runId) => find(runId)?.content);
-    await serveSnapshots(streams, find);
+    await servePayloads(streams, (runId) => find(runId)?.content, gate);
+    await serveSnapshots(streams, find, gate);
     await serveAssets(streams, async (runId, contentId) => find(runId)?.openAsset(contentId));
   }
 }

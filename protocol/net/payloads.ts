@@ -6,10 +6,12 @@ import { serveBulk } from "./bulk.ts";
 import { Download } from "./download.ts";
 import { NetworkError } from "./errors.ts";
 import type { StreamModules, Streams } from "./streams.ts";
+import type { UploadGate } from "./upload-gate.ts";
 
 export function servePayloads(
   streams: Streams,
   contentOf: (runId: RunId) => ServedContent | undefined,
+  gate: UploadGate,
 ): Promise<void> {
   return serveBulk(streams, "payload", async ({ runId, contentId }) => {
     const bytes = await contentOf(runId)?.payload(contentId);
@@ -18,6 +20,7 @@ export function servePayloads(
         lengthBytes: bytes.byteLength,
         chunkBytes: CHUNK_BYTES,
         chunk: (index) => bytes.subarray(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES),
+        pace: gate.payload,
       }
     );
   });

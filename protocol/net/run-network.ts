@@ -9,10 +9,16 @@ import type {
   Presence,
   RunId,
   SignedUpdate,
-  SnapshotManifest,
   UpdateAnnouncement,
 } from "../core/types.ts";
-import type { ClockPort, NetworkListener, NetworkPort, ServedContent } from "../ports.ts";
+import type {
+  ClockPort,
+  FetchedSnapshot,
+  NetworkListener,
+  NetworkPort,
+  ServedContent,
+  SnapshotAids,
+} from "../ports.ts";
 import type { PeerExchangeRequest, PeerExchangeResponse } from "../wire/exchange.ts";
 import { topicOfRun } from "../wire/topics.ts";
 import type { DialTarget } from "./addresses.ts";
@@ -22,6 +28,7 @@ import { giveAsset } from "./assets.ts";
 import type { BulkObject } from "./bulk.ts";
 import type { PeerCache } from "./discovery.ts";
 import { Discovery } from "./discovery.ts";
+import { DonorRates } from "./donor-rates.ts";
 import { NetworkError } from "./errors.ts";
 import { Gossip } from "./gossip.ts";
 import { sha256Hex } from "./hash.ts";
@@ -110,6 +117,7 @@ export class HostedRun implements RunNetwork {
   /** Connected peers that subscribe to the run's topic: those are its members, others merely pass by. */
   readonly #members = new Set<PeerId>();
   readonly #assetFiles = new AssetFiles();
+  readonly #rates = new DonorRates();
   readonly #stopped = new AbortController();
   readonly #onStopped: () => void;
   #attached = DETACHED;
@@ -140,7 +148,10 @@ export class HostedRun implements RunNetwork {
         logger,
         penalise,
         onUpdate: (update, from) => this.#attached.listener.onUpdate(update, from),
-        onPresence: (presence, from) => this.#attached.listener.onPresence(presence, from),
+        onPresence: (presence, from) => {
+          this.#rates.announced(presence);
+          this.#attached.listener.onPresence(presence, from);
+        },
         onHeard: (peer) => links.heard(peer),
       },
     );
@@ -244,11 +255,13 @@ export class HostedRun implements RunNetwork {
     peer: PeerId,
     signal: AbortSignal,
     onProgress: (bytes: number, totalBytes: number) => void = () => {},
-  ): Promise<{ manifest: SnapshotManifest; body: Float32Array }> {
-    const { streams, penalise } = this.#parts;
-    const helpers = this.connectedPeers().filter((helper) => helper !== peer);
-    const request = { runId: this.runId, bodyValues: this.bodyValues, peer, helpers, onProgress };
-    return fetchSnapshot(streams, request, penalise, this.#untilStopped(signal));
+    aids: SnapshotAids = {},
+  ): Promise<FetchedSnapshot> {
+    const { streams, clock, penalise } = this.#parts;
+    const others = () => this.#reachable([]);
+    const request = { runId: this.runId, bodyValues: this.bodyValues, peer, others, onProgress, aids };
+    const modules = { streams, clock, rates: this.#rates, penalise };
+    return fetchSnapshot(modules, request, this.#untilStopped(signal));
   }
 
   penalise(peer: PeerId, offence: Offence, detail: string): void {
@@ -262,6 +275,7 @@ export class HostedRun implements RunNetwork {
   /** A banned peer is not looked for any more. */
   forget(peer: PeerId): void {
     this.#directory.forget(peer);
+    this.#rates.forget(peer);
   }
 
   /** What to tell a peer that asks who else is in the run. */

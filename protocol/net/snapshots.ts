@@ -1,39 +1,36 @@
-// A newcomer's way in: the snapshot manifest of one peer, then its body tile by tile from every peer that serves the
-// same root. Each tile is checked against the manifest, the manifest against its root, its size against the run.
-import { rootOfTiles, TILE_BYTES, tileCount, tileLength, writeTile } from "../core/merkle.ts";
+// A newcomer's way in: the snapshot manifest of one peer, then the body's tiles from every peer that serves the same root
+// (tile-transfer.ts). The manifest is checked against its root, its size against the run; tiles that are here are not fetched.
+import { rootOfTiles, TILE_BYTES, TILE_VALUES, tileCount, tileLength, writeTile } from "../core/merkle.ts";
 import type { PeerId, RunId, SnapshotManifest } from "../core/types.ts";
-import type { ServedContent } from "../ports.ts";
-import { pullBulk, serveBulk } from "./bulk.ts";
-import { NetworkError, reasonOf } from "./errors.ts";
-import { FrameError } from "./frames.ts";
+import type { ClockPort, FetchedSnapshot, ServedContent, SnapshotAids } from "../ports.ts";
+import { serveBulk } from "./bulk.ts";
+import type { DonorRates } from "./donor-rates.ts";
+import { NetworkError } from "./errors.ts";
 import { sha256, sha256Hex } from "./hash.ts";
 import { verifyUpdates } from "./inventories.ts";
 import type { StreamModules, Streams } from "./streams.ts";
 import { MisbehaviourError } from "./streams.ts";
-
-/** Peers pulled from at once; more would share the same downlink. */
-const MAX_SOURCES_AT_ONCE = 4;
-/** How often the remaining tiles are offered to all honest sources again before giving up. */
-const MAX_PASSES = 3;
-
-export interface Snapshot {
-  readonly manifest: SnapshotManifest;
-  readonly body: Float32Array;
-}
+import { TileTransfer } from "./tile-transfer.ts";
+import type { UploadGate } from "./upload-gate.ts";
 
 export async function serveSnapshots(
   streams: Streams,
   find: (runId: RunId) => { readonly bodyValues: number; readonly content: ServedContent } | undefined,
+  gate: UploadGate,
 ): Promise<void> {
   await streams.answer("snapshot", async ({ runId }) => ({ snapshot: find(runId)?.content.snapshot() }));
-  await serveBulk(streams, "tiles", async ({ runId, root }) => {
+  await serveBulk(streams, "tiles", async ({ runId, root }, peer) => {
     const run = find(runId);
     if (run?.content.tile(root, 0) === undefined) return undefined;
+    const leave = gate.admit(peer);
+    if (leave === undefined) return undefined;
     return {
       lengthBytes: 4 * run.bodyValues,
       chunkBytes: TILE_BYTES,
       // Asked again for each tile: the body may be replaced meanwhile.
       chunk: (index) => run.content.tile(root, index),
+      pace: gate.tile,
+      close: async () => leave(),
     };
   });
 }
@@ -41,86 +38,92 @@ export async function serveSnapshots(
 export interface SnapshotRequest {
   readonly runId: RunId;
   readonly bodyValues: number;
+  /** Gives the manifest, and is asked for tiles before the others. */
   readonly peer: PeerId;
-  /** Others that may hold the same body. */
-  readonly helpers: readonly PeerId[];
+  /** Who else is connected; asked anew as the transfer goes on. */
+  readonly others: () => readonly PeerId[];
   readonly onProgress: (bytes: number, totalBytes: number) => void;
+  readonly aids: SnapshotAids;
 }
 
-/** Throws NetworkError `snapshot-unavailable`, `peer-misbehaved` or as `Streams.ask`. */
+export interface SnapshotModules {
+  readonly streams: Streams;
+  readonly clock: ClockPort;
+  readonly rates: DonorRates;
+  readonly penalise: StreamModules["penalise"];
+}
+
+/** Throws NetworkError `snapshot-unavailable`, `peer-misbehaved` or as `Streams.ask`, and what `aids.accept` throws. */
 export async function fetchSnapshot(
-  streams: Streams,
+  { streams, clock, rates, penalise }: SnapshotModules,
   request: SnapshotRequest,
-  penalise: StreamModules["penalise"],
   signal: AbortSignal,
-): Promise<Snapshot> {
+): Promise<FetchedSnapshot> {
+  const { runId, peer, aids, onProgress } = request;
   const manifest = await fetchManifest(streams, request, penalise, signal);
+  const { root, closedRound, tiles } = manifest;
+  aids.accept?.(manifest);
   const body = new Float32Array(request.bodyValues);
-  const missing = Array.from(manifest.tiles.keys()).reverse(); // popped from the end: in order
   const totalBytes = 4 * body.length;
-  const liars = new Set<PeerId>();
-  const failures: string[] = [];
   let doneBytes = 0;
-
-  const pullFrom = async (source: PeerId): Promise<void> => {
-    const asked = new Set<number>();
-    try {
-      const found = await pullBulk(
-        streams,
-        source,
-        "tiles",
-        { runId: request.runId, root: manifest.root },
-        {
-          accept(head) {
-            if (head.lengthBytes === totalBytes && head.chunkBytes === TILE_BYTES) return;
-            throw new FrameError(
-              "malformed-message",
-              "the tiles offered do not fit the run's body",
-              undefined,
-            );
-          },
-          next() {
-            const index = missing.pop();
-            if (index !== undefined) asked.add(index);
-            return index;
-          },
-          receive(index, tile) {
-            if (sha256Hex(tile) !== manifest.tiles[index] || !writeTile(body, index, tile)) {
-              throw new FrameError("hash-mismatch", `tile ${index} has another hash`, undefined);
-            }
-            asked.delete(index);
-            doneBytes += tileLength(body.length, index);
-            request.onProgress(doneBytes, totalBytes);
-          },
-        },
-        signal,
-      );
-      if (!found) failures.push(`${source}: does not serve this body`);
-    } catch (error) {
-      failures.push(`${source}: ${reasonOf(error)}`);
-      if (error instanceof MisbehaviourError) liars.add(source);
-      signal.throwIfAborted();
-    } finally {
-      missing.push(...asked);
-    }
+  const count = (index: number) => {
+    doneBytes += tileLength(body.length, index);
+    onProgress(doneBytes, totalBytes);
   };
-
-  for (let pass = 0; pass < MAX_PASSES && doneBytes < totalBytes; pass++) {
-    const sources = [request.peer, ...request.helpers].filter((source) => !liars.has(source));
-    const queue = [...sources];
-    const worker = async () => {
-      for (let source = queue.shift(); source !== undefined && missing.length > 0; source = queue.shift()) {
-        await pullFrom(source);
-      }
-    };
-    await Promise.all(Array.from({ length: Math.min(MAX_SOURCES_AT_ONCE, sources.length) }, worker));
+  const { missing, held, kept } = await tilesAtHand(manifest, body, aids, count, signal);
+  const transfer = new TileTransfer(streams, clock, {
+    runId,
+    root,
+    tiles,
+    body,
+    missing,
+    draft: aids.draft,
+    donors: () => rates.rank([...new Set([peer, ...request.others()])], root, closedRound),
+    onTile: count,
+  });
+  let complete: boolean;
+  try {
+    complete = await transfer.run(signal);
+  } finally {
+    for (const share of transfer.shares) rates.measured(share.peer, share.bytesPerSecond);
   }
-  if (doneBytes === totalBytes) return { manifest, body };
+  if (complete) return { manifest, body, tiles: { held, kept, fetched: transfer.shares } };
   throw new NetworkError(
     "snapshot-unavailable",
-    `Only ${doneBytes} of ${totalBytes} bytes of the body at round ${manifest.closedRound} could be fetched; a newer snapshot is asked for next.`,
-    { peer: request.peer, attempts: failures },
+    `Only ${doneBytes} of ${totalBytes} bytes of the body at round ${closedRound} could be fetched; a newer snapshot is asked for next.`,
+    { peer, attempts: transfer.failures },
   );
+}
+
+/** Takes over what need not be fetched: tiles of a body at hand, and those that an earlier attempt has kept. */
+async function tilesAtHand(
+  { tiles }: SnapshotManifest,
+  body: Float32Array,
+  { held, draft }: SnapshotAids,
+  onTile: (index: number) => void,
+  signal: AbortSignal,
+): Promise<{ missing: number[]; held: number; kept: number }> {
+  const known = held?.body.length === body.length ? held : undefined;
+  const missing: number[] = [];
+  const from = { held: 0, kept: 0 };
+  for (const [index, id] of tiles.entries()) {
+    if (known !== undefined && known.tiles[index] === id) {
+      const at = index * TILE_VALUES;
+      body.set(known.body.subarray(at, at + TILE_VALUES), at);
+      from.held++;
+      onTile(index);
+      continue;
+    }
+    const tile = await draft?.tile(index).catch(() => undefined);
+    signal.throwIfAborted();
+    if (tile !== undefined && sha256Hex(tile) === id && writeTile(body, index, tile)) {
+      from.kept++;
+      onTile(index);
+    } else {
+      missing.push(index);
+    }
+  }
+  return { missing, ...from };
 }
 
 async function fetchManifest(
