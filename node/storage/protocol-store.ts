@@ -7,6 +7,7 @@ import { bytesOfFloats, type Container, floatsOf } from "./container.ts";
 import { StateCorruptError } from "./errors.ts";
 import { Generations } from "./generations.ts";
 import { PayloadStore } from "./payload-store.ts";
+import { SnapshotDraftFile } from "./snapshot-draft.ts";
 
 const KIND = { kind: "protocol-checkpoint", version: 1 } as const;
 
@@ -31,11 +32,18 @@ export interface ProtocolStoreOptions {
 }
 
 export class ProtocolStore implements StorePort {
+  readonly snapshotDraft: SnapshotDraftFile;
   readonly #checkpoint: Generations;
   readonly #payloads: PayloadStore;
   readonly #onFallback: ((reason: StateCorruptError) => void) | undefined;
 
-  private constructor(checkpoint: Generations, payloads: PayloadStore, { onFallback }: ProtocolStoreOptions) {
+  private constructor(
+    checkpoint: Generations,
+    payloads: PayloadStore,
+    snapshotDraft: SnapshotDraftFile,
+    { onFallback }: ProtocolStoreOptions,
+  ) {
+    this.snapshotDraft = snapshotDraft;
     this.#checkpoint = checkpoint;
     this.#payloads = payloads;
     this.#onFallback = onFallback;
@@ -47,6 +55,7 @@ export class ProtocolStore implements StorePort {
     return new ProtocolStore(
       new Generations(join(directory, "protocol.checkpoint"), KIND),
       payloads,
+      new SnapshotDraftFile(join(directory, "snapshot.draft")),
       options,
     );
   }
