@@ -1,12 +1,12 @@
 // `npm run bench -- step`: how fast a training step is, on random text of a given shape, and where its time goes.
 // Times the production TrainingModel as it is; decides nothing.
 import { parseArgs } from "node:util";
-import { bodyLength, bodyTensors, EMBEDDING_NAME, embeddingLength } from "#model/architecture.ts";
+import { bodyLength, EMBEDDING_NAME, embeddingLength } from "#model/architecture.ts";
 import { genesisBody, initialEmbedding } from "#model/genesis.ts";
 import { elementCount, type Graph } from "#model/graph/ops.ts";
 import { flopsPerToken } from "#model/plan.ts";
 import { RandomStream } from "#model/random.ts";
-import { buildGradientStep, stepInputs } from "#model/train-step.ts";
+import { buildGradientStep, groupTensors, stepInputs } from "#model/train-step.ts";
 import { createTrainingModel } from "#model/training-model.ts";
 import type { Batch, Device, ModelConfig, OptimizerConfig } from "#model/types.ts";
 import { describeMachine, type Machine } from "./machine.ts";
@@ -154,7 +154,9 @@ export async function measureStep(options: StepOptions): Promise<StepReport> {
 
   let costs: NodeCost[] = [];
   if (device === "cpu") {
-    const graph = buildGradientStep(config, batchSize, batchSize, ["body", "embedding"]);
+    const graph = buildGradientStep(config, batchSize, batchSize, ["body", "embedding"], {
+      rowsApart: true,
+    });
     const feeds = stepFeeds(graph, config, body, embedding, randomBatch(stream, config, batchSize));
     costs = await profileStep(graph, feeds, Math.min(steps, PROFILED_STEPS), threads);
   }
@@ -196,7 +198,7 @@ function stepFeeds(
     [EMBEDDING_NAME, embedding],
   ]);
   let offset = 0;
-  for (const { name, shape } of bodyTensors(config)) {
+  for (const { name, shape } of groupTensors(config, "body")) {
     feeds.set(name, body.subarray(offset, offset + elementCount(shape)));
     offset += elementCount(shape);
   }

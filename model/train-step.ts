@@ -6,7 +6,7 @@ import { backpropagate } from "./autodiff/gradients.ts";
 import { GraphBuilder } from "./graph/builder.ts";
 import type { Graph, Value } from "./graph/ops.ts";
 import { headGradients, headNats } from "./nn/head-loss.ts";
-import { embedded, mptHiddenOf, type Weights } from "./nn/mpt.ts";
+import { embedded, finerTensors, mptHiddenOf, type Weights } from "./nn/mpt.ts";
 import { adamW, clipByGlobalNorm } from "./optim/adamw.ts";
 import type { ModelConfig, OptimizerConfig, TensorSpec } from "./types.ts";
 
@@ -138,9 +138,9 @@ export function buildEvaluation(config: ModelConfig, batchSize: number, options:
   });
 }
 
-/** The tensors of a group, in the order of its flat form. */
+/** The tensors of a group as a step takes them, in the order of its flat form. */
 export function groupTensors(config: ModelConfig, group: ParameterGroup): TensorSpec[] {
-  return group === "body" ? bodyTensors(config) : embeddingTensors(config);
+  return finerTensors(group === "body" ? bodyTensors(config) : embeddingTensors(config));
 }
 
 function trainedTensors(config: ModelConfig, trained: readonly ParameterGroup[]) {
@@ -153,7 +153,7 @@ function forward(b: GraphBuilder, config: ModelConfig, batchSize: number) {
   const inputs = b.input(stepInputs.inputs, [tokens], "int32");
   const targets = b.input(stepInputs.targets, [tokens], "int32");
   const weights: Weights = new Map(
-    [...bodyTensors(config), ...embeddingTensors(config)].map(({ name, shape }) => [
+    trainedTensors(config, ["body", "embedding"]).map(({ spec: { name, shape } }) => [
       name,
       b.input(name, shape),
     ]),

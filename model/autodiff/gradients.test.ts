@@ -33,8 +33,9 @@ function differentiableOutputs(op: Op, outputs: readonly Value[]): readonly Valu
   return op === "split" ? outputs : outputs.slice(0, 1);
 }
 
-/** `after` only waits for its other inputs. */
+/** `after` only waits for its other inputs; the biases of attention are constants. */
 function differentiableInputs(op: Op, inputs: readonly Value[]): readonly Value[] {
+  if (op === "attention") return inputs.slice(0, 3);
   return op === "after" ? inputs.slice(0, 1) : inputs.filter((value) => value.type === "float");
 }
 
@@ -92,7 +93,7 @@ describe("gradients", () => {
   );
 
   it("are refused through outputs that are saved for the backward pass", () => {
-    for (const op of ["layerNorm", "linearCrossEntropy"] as const) {
+    for (const op of ["attention", "layerNorm", "linearCrossEntropy"] as const) {
       const b = new GraphBuilder();
       const sample = opSamples[op][0]!;
       const inputs = declare(b, sample);

@@ -130,6 +130,46 @@ const rules: { readonly [O in Op]: GradientRule<O> | Forbidden } = {
   // dx = y * (dy - sum_j dy_j y_j)
   softmax: unary((b, dy, _, y) => b.mul(y, b.sub(dy, b.reduceSum(b.mul(dy, y), [y.shape.length - 1], true)))),
 
+  // With S the scores and D = rowsum(dy * mixed), which is rowsum(dP * P) in T h instead of T^2 numbers (Dao et al. 2022):
+  // dP = dy @ value^T, dS = P * (dP - D), dquery = alpha * dS @ key, dkey = alpha * dS^T @ query, dvalue = P^T @ dy.
+  // A chunk of queries passes gradients to the keys that it sees, so that those of a key are summed over chunks.
+  attention({ b, node, dy }) {
+    const [query, key, value] = node.inputs as [Value, Value, Value];
+    const [mixed, ...chunks] = node.outputs as [Value, ...Value[]];
+    const { alpha } = node.attributes;
+    const [LENGTH, LAST] = [2, 3];
+    const sizes = chunks.map(({ shape }) => shape[LENGTH]!);
+    const rowSums = b.reduceSum(b.mul(dy, mixed), [LAST], true);
+    const perChunk = [query, dy, rowSums].map((x) => b.split(x, LENGTH, sizes));
+    const seen = (x: Value, keys: number) => {
+      const rest = x.shape[LENGTH]! - keys;
+      return rest === 0 ? x : b.split(x, LENGTH, [keys, rest])[0]!;
+    };
+    const found = chunks.map((p, at) => {
+      const [q, dOut, d] = perChunk.map((parts) => parts[at]!) as [Value, Value, Value];
+      const keys = p.shape[LAST]!;
+      const dScores = b.mul(p, b.sub(b.matMul(dOut, seen(value, keys), { transposeB: true }), d));
+      return {
+        dQuery: b.matMul(dScores, seen(key, keys), { alpha }),
+        dKey: b.matMul(dScores, q, { transposeA: true, alpha }),
+        dValue: b.matMul(p, dOut, { transposeA: true }),
+      };
+    });
+    const summed = (parts: readonly Value[]) => {
+      const cut = parts.map((part, at) => b.split(part, LENGTH, sizes.slice(0, at + 1)));
+      const sums = sizes.map((_, at) => cut.flatMap((pieces) => pieces[at] ?? []).reduce(b.add));
+      return b.concat(sums, LENGTH);
+    };
+    return [
+      b.concat(
+        found.map(({ dQuery }) => dQuery),
+        LENGTH,
+      ),
+      summed(found.map(({ dKey }) => dKey)),
+      summed(found.map(({ dValue }) => dValue)),
+    ];
+  },
+
   // With n = (x - mean) * r, r = 1/deviation, g = dy * weight (Ba et al. 2016):
   // dx = r * (g - mean(g) - n * mean(g * n)), dweight = sum over rows of dy * n.
   layerNorm({ b, node, dy, needs }) {

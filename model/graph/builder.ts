@@ -148,6 +148,11 @@ export class GraphBuilder {
     return axes.length === 0 ? x : this.#apply1("reduceSum", [x], { axes, keepDims });
   }
 
+  /** Returns what the heads mix; see graph/ops.ts. */
+  attention(query: Value, key: Value, value: Value, biases: readonly Value[], alpha: number): Value {
+    return this.#apply1("attention", [query, key, value, ...biases], { alpha });
+  }
+
   layerNorm(x: Value, weight: Value, epsilon: number) {
     const [y, mean, inverseDeviation] = this.apply("layerNorm", [x, weight], { epsilon });
     return { y: y!, mean: mean!, inverseDeviation: inverseDeviation! };

@@ -52,6 +52,13 @@ export interface OpAttributes {
   readonly after: None;
   /** Over the last axis. */
   readonly softmax: None;
+  /**
+   * Causal attention, (query, key, value [B, H, T, h], biases [1, H, C, E]) -> (mixed [B, H, T, h], probabilities
+   * [B, H, C, E]): mixed = P @ value, P = softmax(alpha * query @ key^T + bias). Queries go in consecutive chunks of C rows,
+   * each of which sees the E keys up to its own end and no other: one bias and one P for each. One operation, because its
+   * gradient needs less than those of its parts (see autodiff/rules.ts). The biases are constants.
+   */
+  readonly attention: { readonly alpha: number };
   /** (x[..., d], weight[d]) -> (normalised x * weight, mean[..., 1], 1/sqrt(variance + epsilon)[..., 1]). */
   readonly layerNorm: { readonly epsilon: number };
   /** (table[v, d], ids[n]) -> rows[n, d]. */

@@ -181,6 +181,23 @@ const shapeRules: { readonly [O in Op]: ShapeRule<O> } = {
     return [float(shape)];
   },
 
+  attention(inputs) {
+    must(inputs.length > 3, "takes query, key, value and at least one bias");
+    const shapes = checkTypes(inputs, ...inputs.map((): DataType => "float"));
+    const [query, key, value, ...biases] = shapes as [Shape, Shape, Shape, ...Shape[]];
+    must(query.length === 4 && sameShape(query, key) && sameShape(query, value), "takes three of [B,H,T,h]");
+    let end = 0;
+    for (const bias of biases) {
+      end += bias[2] ?? 0;
+      must(
+        sameShape(bias, [1, query[1]!, bias[2]!, end]),
+        "takes biases[1,H,C,E], E the sum of the C so far",
+      );
+    }
+    must(end === query[2], "the chunks do not add up to the queries");
+    return [query, ...biases.map((bias) => bias.with(0, query[0]!))].map(float);
+  },
+
   layerNorm(inputs) {
     const [x, weight] = checkTypes(inputs, "float", "float") as [Shape, Shape];
     must(x.length >= 2, "takes x of rank 2 or more");

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { GraphBuilder } from "../graph/builder.ts";
 import { interpret } from "../runtime/interpreter.ts";
-import { alibiSlopes, attentionBias } from "./alibi.ts";
+import { alibiSlopes, attentionBiases, queryChunks } from "./alibi.ts";
 
 describe("ALiBi", () => {
   it("has slopes 2^-1 to 2^-8 for 8 heads", () => {
@@ -17,7 +17,7 @@ describe("ALiBi", () => {
 
   it("falls with distance under the diagonal and shuts off what is above it", () => {
     const b = new GraphBuilder();
-    const { bias } = interpret(b.build({ bias: attentionBias(b, 2, 3) }), {});
+    const { bias } = interpret(b.build({ bias: attentionBiases(b, 2, 3)[0]! }), {});
     const [s, t] = [2 ** -4, 2 ** -8];
     const off = -Infinity;
     expect([...bias!]).toEqual(
@@ -35,4 +35,32 @@ describe("ALiBi", () => {
       ].flat(2),
     );
   });
+
+  it("goes in chunks that see the keys up to their own end", () => {
+    const length = 259;
+    expect(queryChunks(length)).toEqual([129, 130]);
+    const b = new GraphBuilder();
+    const chunks = attentionBiases(b, 1, length);
+    expect(chunks.map(({ shape }) => shape)).toEqual([
+      [1, 1, 129, 129],
+      [1, 1, 130, 259],
+    ]);
+    const { last } = interpret(b.build({ last: chunks[1]! }), {});
+    const row = (query: number) => [...last!.subarray((query - 129) * length, (query - 128) * length)];
+    const slope = 2 ** -8;
+    expect(row(200)).toEqual(
+      Array.from({ length }, (_, key) => (key <= 200 ? slope * (key - 258) : -Infinity)),
+    );
+  });
+
+  it.each([1, 127, 128, 256, 1000, 1024, 2048])(
+    "cuts %i queries into few chunks that are large enough",
+    (length) => {
+      const sizes = queryChunks(length);
+      expect(sizes.reduce((sum, size) => sum + size)).toBe(length);
+      expect(sizes.length).toBeLessThanOrEqual(length / 128 + 1);
+      if (sizes.length > 1) expect(Math.min(...sizes)).toBeGreaterThanOrEqual(128);
+      expect(Math.max(...sizes) - Math.min(...sizes)).toBeLessThanOrEqual(1);
+    },
+  );
 });

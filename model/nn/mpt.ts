@@ -3,11 +3,28 @@
 import { blockTensorNames, EMBEDDING_NAME, FINAL_NORM_NAME, LAYER_NORM_EPSILON } from "../architecture.ts";
 import type { GraphBuilder } from "../graph/builder.ts";
 import type { Value } from "../graph/ops.ts";
-import type { ModelConfig } from "../types.ts";
-import { attentionBias } from "./alibi.ts";
+import type { ModelConfig, TensorSpec } from "../types.ts";
+import { attentionBiases } from "./alibi.ts";
 
 /** The weights of a model by their names. */
 export type Weights = ReadonlyMap<string, Value>;
+
+const PROJECTIONS = ["query", "key", "value"] as const;
+
+/**
+ * The same values in the same order, cut finer: the queries', keys' and values' projections one by one. A graph that takes
+ * them so need not cut what they compute, which costs more than a third of attention's copies; a flat array is cut for free.
+ */
+export function finerTensors(specs: readonly TensorSpec[]): TensorSpec[] {
+  return specs.flatMap((spec) => {
+    const [rows, width] = spec.shape as [number, number];
+    return spec.name.endsWith("attn.Wqkv.weight")
+      ? PROJECTIONS.map((part) => ({ name: partName(spec.name, part), shape: [rows / 3, width] }))
+      : [spec];
+  });
+}
+
+const partName = (name: string, part: (typeof PROJECTIONS)[number]) => `${name}:${part}`;
 
 /** ids[N] -> hidden[N, d], after the last LayerNorm. The logits are hidden @ wte^T. */
 export function mptHidden(
@@ -35,7 +52,7 @@ export function mptHiddenOf(
 ): Value {
   const weight = (name: string) => weights.get(name)!;
   const norm = (x: Value, name: string) => b.layerNorm(x, weight(name), LAYER_NORM_EPSILON).y;
-  const bias = attentionBias(b, config.heads, config.sequenceLength);
+  const biases = attentionBiases(b, config.heads, config.sequenceLength);
 
   let x = rows;
   for (let block = 0; block < config.blocks; block++) {
@@ -45,9 +62,9 @@ export function mptHiddenOf(
         const attended = b.scope("attn", () =>
           attention(b, config, batchSize, {
             x: norm(x, names.norm1),
-            queryKeyValue: weight(names.queryKeyValue),
+            projections: projectionsOf(b, weights, names.queryKeyValue),
             outProjection: weight(names.outProjection),
-            bias,
+            biases,
           }),
         );
         const middle = b.add(x, attended);
@@ -62,31 +79,34 @@ export function mptHiddenOf(
   return b.scope("norm_f", () => norm(x, FINAL_NORM_NAME));
 }
 
+/** Three of [d, d], whether the weights are cut finer or not. */
+function projectionsOf(b: GraphBuilder, weights: Weights, name: string): readonly Value[] {
+  const whole = weights.get(name);
+  if (whole === undefined) return PROJECTIONS.map((part) => weights.get(partName(name, part))!);
+  const rows = whole.shape[0]! / 3;
+  return b.split(whole, 0, [rows, rows, rows]);
+}
+
 interface AttentionInputs {
   readonly x: Value;
-  /** [3d, d]: rows of queries, then keys, then values. */
-  readonly queryKeyValue: Value;
+  /** Of queries, keys and values, [d, d] each. */
+  readonly projections: readonly Value[];
   readonly outProjection: Value;
-  readonly bias: Value;
+  readonly biases: readonly Value[];
 }
 
 /** Multi-head causal self-attention with ALiBi: [N, d] -> [N, d]. */
 function attention(b: GraphBuilder, config: ModelConfig, batchSize: number, inputs: AttentionInputs): Value {
   const { width, heads, sequenceLength } = config;
   const headSize = width / heads;
-  const perHead = [batchSize, heads, sequenceLength, headSize];
+  const perToken = [batchSize, sequenceLength, heads, headSize];
+  // [batch, T, H, h] <-> [batch, H, T, h]
+  const swap = (x: Value) => b.transpose(x, [0, 2, 1, 3]);
 
-  const projected = b.matMul(inputs.x, inputs.queryKeyValue, { transposeB: true });
-  // [batch, T, 3, H, h] -> [3, batch, H, T, h]: then each of the three is one contiguous piece.
-  const byRole = b.transpose(
-    b.reshape(projected, [batchSize, sequenceLength, 3, heads, headSize]),
-    [2, 0, 3, 1, 4],
+  const [query, key, value] = inputs.projections.map((projection) =>
+    swap(b.reshape(b.matMul(inputs.x, projection, { transposeB: true }), perToken)),
   );
-  const [query, key, value] = b.split(byRole, 0, [1, 1, 1]).map((part) => b.reshape(part, perHead));
-
-  const scores = b.matMul(query!, key!, { transposeB: true, alpha: 1 / Math.sqrt(headSize) });
-  const probabilities = b.softmax(b.add(scores, inputs.bias));
-  const mixed = b.transpose(b.matMul(probabilities, value!), [0, 2, 1, 3]);
+  const mixed = swap(b.attention(query!, key!, value!, inputs.biases, 1 / Math.sqrt(headSize)));
   return b.matMul(b.reshape(mixed, [batchSize * sequenceLength, width]), inputs.outProjection, {
     transposeB: true,
   });

@@ -92,6 +92,33 @@ const emitters: { readonly [O in Op]: Emitter<O> } = {
   softmax({ writer, inputNames, outputNames }) {
     writer.node("Softmax", inputNames, outputNames, { attributes: { axis: { int: -1 } } });
   },
+  attention({ writer, attributes: { alpha }, inputs, inputNames, outputNames }) {
+    const [query, key, value, ...biases] = inputNames as [string, string, string, ...string[]];
+    const [mixed, ...chunks] = outputNames as [string, ...string[]];
+    const shapes = inputs.slice(3).map(({ shape }) => shape);
+    const length = inputs[0]!.shape[2]!;
+    const rows = (x: string, from: number, to: number) =>
+      to - from === length
+        ? x
+        : writer.intermediate("Slice", [x, ...[from, to, 2].map((number) => writer.int64([number]))]);
+    const product = { domain: MICROSOFT, attributes: { transB: { int: 0 } } };
+    const scaledByTransposed = {
+      domain: MICROSOFT,
+      attributes: { transB: { int: 1 }, alpha: { float: alpha } },
+    };
+    const parts = chunks.map((probabilities, at) => {
+      const [size, keys] = shapes[at]!.slice(2) as [number, number];
+      const operands = [rows(query, keys - size, keys), rows(key, 0, keys)];
+      const scores = writer.intermediate("FusedMatMul", operands, scaledByTransposed);
+      const biased = writer.intermediate("Add", [scores, biases[at]!]);
+      writer.node("Softmax", [biased], [probabilities], { attributes: { axis: { int: -1 } } });
+      const factors = [probabilities, rows(value, 0, keys)];
+      if (chunks.length > 1) return writer.intermediate("FusedMatMul", factors, product);
+      writer.node("FusedMatMul", factors, [mixed], product);
+      return mixed;
+    });
+    if (parts.length > 1) writer.node("Concat", parts, [mixed], { attributes: { axis: { int: 2 } } });
+  },
   layerNorm({ writer, attributes: { epsilon }, inputNames, outputNames }) {
     writer.node("LayerNormalization", inputNames, outputNames, {
       attributes: { axis: { int: -1 }, epsilon: { float: epsilon } },

@@ -150,6 +150,40 @@ const kernels: { readonly [O in Op]: Kernel<O> } = {
     return [Float64Array.from(rowsOf(x).flatMap((row) => softmaxOf(row).probabilities))];
   },
 
+  attention({ inputs, attributes: { alpha } }) {
+    const [query, key, value, ...biases] = inputs as [ReferenceTensor, ReferenceTensor, ReferenceTensor];
+    const [batch, heads, length, size] = query.shape as [number, number, number, number];
+    const mixed = new Float64Array(query.data.length);
+    const probabilities = (biases as ReferenceTensor[]).map(
+      ({ shape }) => new Float64Array(batch * elementCount(shape)),
+    );
+    for (let group = 0; group < batch * heads; group++) {
+      const row = ({ data }: ReferenceTensor, at: number) =>
+        Array.from(data.subarray((group * length + at) * size, (group * length + at + 1) * size));
+      let first = 0;
+      for (const [chunk, bias] of (biases as ReferenceTensor[]).entries()) {
+        const [rows, keys] = bias.shape.slice(2) as [number, number];
+        for (let at = 0; at < rows; at++) {
+          const q = row(query, first + at);
+          const scores = Array.from({ length: keys }, (_, j) => {
+            const k = row(key, j);
+            const dot = q.reduce((sum, x, column) => sum + x * k[column]!, 0);
+            return alpha * dot + bias.data[((group % heads) * rows + at) * keys + j]!;
+          });
+          const { probabilities: p } = softmaxOf(scores);
+          probabilities[chunk]!.set(p, (group * rows + at) * keys);
+          p.forEach((weight, j) => {
+            row(value, j).forEach((x, column) => {
+              mixed[(group * length + first + at) * size + column]! += weight * x;
+            });
+          });
+        }
+        first += rows;
+      }
+    }
+    return [mixed, ...probabilities];
+  },
+
   layerNorm({ inputs, attributes: { epsilon } }) {
     const [x, weight] = inputs as [ReferenceTensor, ReferenceTensor];
     const rows = rowsOf(x);

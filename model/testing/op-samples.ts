@@ -138,6 +138,28 @@ export const opSamples: { readonly [O in Op]: readonly OpSample<O>[] } = {
     { id: "a scalar", inputs: [normal("after scalar", []), normal("before scalar", [4])], attributes: {} },
   ],
   softmax: [{ id: "rows", inputs: [normal("softmax", [2, 3, 7], 1.5)], attributes: {} }],
+  attention: [
+    {
+      id: "one chunk",
+      inputs: [
+        ...["query", "key", "value"].map((name) => normal(`attention ${name}`, [2, 3, 4, 5], 1.2)),
+        normal("attention bias", [1, 3, 4, 4], 0.8),
+      ],
+      attributes: { alpha: 0.7 },
+    },
+    {
+      id: "three chunks",
+      inputs: [
+        ...["query", "key", "value"].map((name) => normal(`chunked ${name}`, [2, 3, 6, 4], 1.2)),
+        ...[
+          [1, 3, 2, 2],
+          [1, 3, 1, 3],
+          [1, 3, 3, 6],
+        ].map((shape) => normal(`bias ${shape}`, shape, 0.8)),
+      ],
+      attributes: { alpha: 0.6 },
+    },
+  ],
   layerNorm: [
     {
       id: "three axes",
