@@ -23,6 +23,10 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
     summary: "the codecs' price in bits per byte: three peers, three languages, one process",
     load: async () => (await import("./averaging-quality.ts")).benchAveragingQuality,
   },
+  sim: {
+    summary: "the simulator's speed, and its fault matrix over many seeds",
+    load: async () => (await import("./sim.ts")).benchSimulator,
+  },
   tokenizer: {
     summary: "training and encoding, beside Hugging Face's tokenizer in Rust",
     load: async () => (await import("./tokenizer.ts")).benchTokenizer,

@@ -3,6 +3,7 @@ import { expect } from "vitest";
 import { GRID_UNITS, gridValues } from "../core/grid.ts";
 import { bodyRoot } from "../core/merkle.ts";
 import { sha256 } from "../net/hash.ts";
+import { imbalance, ROUNDING } from "./balance.ts";
 import { Swarm, type SwarmOptions, type SwarmPeer } from "./swarm.ts";
 
 /** No closed round at which two of the peers hold different bodies, and at least `rounds` that could be compared. */
@@ -16,22 +17,9 @@ export function expectAgreement(
   expect(roots.size).toBeGreaterThanOrEqual(rounds);
 }
 
-/**
- * Everything a peer's training has moved is in the others' body, in its residual, or still unpublished:
- * moved = carried + residual + (start - theta).
- */
+/** Everything a peer's training has moved is in the others' body, in its residual, or still unpublished. */
 export function expectNothingLost(swarm: Swarm, peer: SwarmPeer, witness: SwarmPeer): void {
-  const carried = swarm.carried(peer.id, witness);
-  const { residual, publishedRound } = peer.disk.checkpoint!;
-  const { moved, start, theta, round } = peer.trainerDisk;
-  const unpublished = round > publishedRound;
-  let largest = 0;
-  for (let at = 0; at < moved.length; at++) {
-    const local = unpublished ? start[at]! - theta[at]! : 0;
-    largest = Math.max(largest, Math.abs(moved[at]! - carried[at]! - residual[at]! - local));
-  }
-  // float32 rounding of some dozens of additions of values below 1; a lost step would be near 1e-3.
-  expect(largest).toBeLessThan(5e-6);
+  expect(imbalance(swarm, peer, witness)).toBeLessThan(ROUNDING);
 }
 
 /**
