@@ -3,7 +3,7 @@ import type { ContentId } from "../core/types.ts";
 import type { ProtocolCheckpoint, StorePort } from "../ports.ts";
 import type { Power } from "./power.ts";
 
-export type StoreOperation = "save" | "putPayload" | "prunePayloads";
+export type StoreOperation = "save" | "putPayload" | "prunePayloads" | "keepTile";
 
 export class DiskFullError extends Error {
   readonly code = "ENOSPC";
@@ -12,6 +12,8 @@ export class DiskFullError extends Error {
 export class MemoryDisk {
   checkpoint: ProtocolCheckpoint | undefined;
   readonly payloads = new Map<ContentId, { readonly round: number; readonly bytes: Uint8Array }>();
+  /** Tiles of an unfinished snapshot. */
+  readonly draft = new Map<number, Uint8Array>();
   full = false;
   /** Every payload ever written, for tests that add up what was sent. */
   readonly archive = new Map<ContentId, Uint8Array>();
@@ -45,5 +47,16 @@ export function memoryStore(disk: MemoryDisk, power: Power): StorePort {
       write("prunePayloads", () => {
         for (const [id, { round }] of [...disk.payloads]) if (round < below) disk.payloads.delete(id);
       }),
+    snapshotDraft: {
+      tile: async (index) => disk.draft.get(index),
+      keep: (index, tile) =>
+        write("keepTile", () => {
+          disk.draft.set(index, tile.slice());
+        }),
+      drop: () => {
+        if (power.on) disk.draft.clear();
+        return power.through(Promise.resolve());
+      },
+    },
   };
 }

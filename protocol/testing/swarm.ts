@@ -16,6 +16,7 @@ import { type BodyRoot, NO_BODY, type PeerId, type UpdateAnnouncement } from "..
 import { type UpdateCodec, updateCodec } from "../core/update-codec.ts";
 import { createDriver, type Driver, type Outcome } from "../driver.ts";
 import { sha256 } from "../net/hash.ts";
+import type { UpdateLogPort } from "../ports.ts";
 import { MemoryDisk, memoryStore } from "../simulation/memory-store.ts";
 import { Power } from "../simulation/power.ts";
 import { seededRandom } from "../simulation/random.ts";
@@ -34,6 +35,8 @@ const WIDTH = 16;
 /** Rows of the embedding in variants that share it. */
 export const SWARM_ROWS = 30;
 const EMBEDDING = { name: "transformer.wte.weight", shape: [SWARM_ROWS, WIDTH] };
+/** Makes the body one of several tiles. */
+const BALLAST = { name: "ballast.weight", shape: [200, 1024] };
 /** Two matrices and a vector: blocks that end early, a tensor the codec keeps dense. */
 const TENSORS = [
   { name: "first.weight", shape: [24, 16] },
@@ -49,6 +52,8 @@ export interface SwarmOptions {
   readonly variant?: Variant;
   /** The run names its initial body; peers with `lacksModel` have to fetch it. */
   readonly startsFromModel?: boolean;
+  /** A body of four tiles instead of one. */
+  readonly severalTiles?: boolean;
 }
 
 export interface PeerOptions {
@@ -58,6 +63,8 @@ export interface PeerOptions {
   /** Rows that the peer holds in variant trim; all where it is left out. */
   readonly rows?: readonly number[];
   readonly lacksModel?: boolean;
+  /** Is told how the peer's body comes to be, in all its lives. */
+  readonly updateLog?: UpdateLogPort;
 }
 
 /** One peer through all its lives. */
@@ -108,7 +115,8 @@ export class Swarm {
   constructor(options: SwarmOptions = {}) {
     const { seed = 1, conditions, averaging, embeddingWarmupSteps = 2, variant = "spec-opt" } = options;
     const shares = sharesEmbedding({ variant });
-    this.layout = parameterLayout(shares ? [...TENSORS, EMBEDDING] : TENSORS, sha256);
+    const tensors = options.severalTiles ? [BALLAST, ...TENSORS] : TENSORS;
+    this.layout = parameterLayout(shares ? [...tensors, EMBEDDING] : tensors, sha256);
     const random = seededRandom(seed);
     this.genesis = Float32Array.from({ length: this.layout.total }, () => random() - 0.5);
     this.config = parseRunConfig({
@@ -235,6 +243,7 @@ export class Swarm {
         network: this.network.port(id, power),
         trainer: new PseudoTrainer(peer.trainerOptions, peer.trainerDisk, clock, power),
         store: memoryStore(peer.disk, power),
+        updateLog: peer.options.updateLog,
         clock,
         observer: { onEvent: (event) => this.#observe(peer, event) },
       },
