@@ -1,0 +1,132 @@
+// Messages between two processes over a byte stream, as structured clone. Arrays of numbers are not part of it: they are
+// written from their own memory and read into it, so that a body of hundreds of megabytes is copied once and nobody waits.
+//   frame   u32 bytes of the clone | u32 arrays | f64 bytes of each array | the clone | the arrays
+import type { Duplex } from "node:stream";
+import { Deserializer, Serializer } from "node:v8";
+
+/** The file descriptor of the trainer's end, behind the standard three. */
+export const TRAINER_PIPE = 3;
+
+const ARRAYS = [Float32Array, Int32Array, Uint8Array] as const;
+type NumberArray = InstanceType<(typeof ARRAYS)[number]>;
+
+/** What node:v8 calls by name, and its types do not name. */
+interface HostObjects {
+  _setTreatArrayBufferViewsAsHostObjects(flag: boolean): void;
+}
+
+class FrameSerializer extends Serializer {
+  readonly arrays: NumberArray[] = [];
+
+  constructor() {
+    super();
+    (this as unknown as HostObjects)._setTreatArrayBufferViewsAsHostObjects(true);
+    this.writeHeader();
+  }
+
+  _writeHostObject(array: NumberArray): void {
+    const kind = (ARRAYS as readonly unknown[]).indexOf(array.constructor);
+    if (kind < 0) throw new TypeError(`a ${array.constructor.name} has no form in a message`);
+    this.writeUint32(kind);
+    this.writeUint32(this.arrays.push(array) - 1);
+  }
+}
+
+class FrameDeserializer extends Deserializer {
+  readonly #arrays: readonly ArrayBuffer[];
+
+  constructor(clone: Uint8Array, arrays: readonly ArrayBuffer[]) {
+    super(clone);
+    this.#arrays = arrays;
+    this.readHeader();
+  }
+
+  _readHostObject(): NumberArray {
+    const kind = this.readUint32();
+    return new ARRAYS[kind]!(this.#arrays[this.readUint32()]!);
+  }
+}
+
+/** The parts of a message's frame. Arrays are views of the message's own: they must stay as they are until written. */
+export function encodeFrame(message: unknown): Uint8Array[] {
+  const serializer = new FrameSerializer();
+  serializer.writeValue(message);
+  const clone = serializer.releaseBuffer();
+  const { arrays } = serializer;
+  const head = new DataView(new ArrayBuffer(8 + 8 * arrays.length));
+  head.setUint32(0, clone.length, true);
+  head.setUint32(4, arrays.length, true);
+  arrays.forEach(({ byteLength }, at) => {
+    head.setFloat64(8 + 8 * at, byteLength, true);
+  });
+  const bytes = arrays.map((array) => new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
+  return [new Uint8Array(head.buffer), clone, ...bytes];
+}
+
+/** Takes a stream of frames in pieces of any size. The buffers beside a message are those of its arrays, all its own. */
+export class FrameReader {
+  readonly #parts: Generator<Uint8Array, never, void>;
+  #part: Uint8Array;
+  #filled = 0;
+
+  constructor(onMessage: (message: unknown, buffers: readonly ArrayBuffer[]) => void) {
+    this.#parts = partsOf(onMessage);
+    this.#part = this.#parts.next().value;
+  }
+
+  push(piece: Uint8Array): void {
+    let taken = 0;
+    for (;;) {
+      const length = Math.min(piece.length - taken, this.#part.length - this.#filled);
+      this.#part.set(piece.subarray(taken, taken + length), this.#filled);
+      taken += length;
+      this.#filled += length;
+      if (this.#filled < this.#part.length) return;
+      this.#part = this.#parts.next().value;
+      this.#filled = 0;
+    }
+  }
+}
+
+/** Gives one buffer after another to be filled; asked for the next, it has read what was filled. */
+function* partsOf(
+  onMessage: (message: unknown, buffers: readonly ArrayBuffer[]) => void,
+): Generator<Uint8Array, never, void> {
+  for (;;) {
+    const head = new DataView(new ArrayBuffer(8));
+    yield new Uint8Array(head.buffer);
+    const lengths = new DataView(new ArrayBuffer(8 * head.getUint32(4, true)));
+    yield new Uint8Array(lengths.buffer);
+    const clone = new Uint8Array(head.getUint32(0, true));
+    yield clone;
+    const buffers: ArrayBuffer[] = [];
+    for (let at = 0; at < lengths.byteLength; at += 8) {
+      const buffer = new ArrayBuffer(lengths.getFloat64(at, true));
+      yield new Uint8Array(buffer);
+      buffers.push(buffer);
+    }
+    onMessage(new FrameDeserializer(clone, buffers).readValue(), buffers);
+  }
+}
+
+/** One end of a stream, used like a message port. What is posted to an end whose other one is gone is lost. */
+export class PipePort {
+  readonly #stream: Duplex;
+
+  constructor(stream: Duplex) {
+    this.#stream = stream;
+    // The end of the other process is what tells of it, not the write that failed.
+    stream.on("error", () => undefined);
+  }
+
+  postMessage(message: unknown): void {
+    this.#stream.cork();
+    for (const part of encodeFrame(message)) this.#stream.write(part);
+    this.#stream.uncork();
+  }
+
+  on(_event: "message", listener: (message: never, buffers: readonly ArrayBuffer[]) => void): void {
+    const reader = new FrameReader(listener as (message: unknown, buffers: readonly ArrayBuffer[]) => void);
+    this.#stream.on("data", (piece: Uint8Array) => reader.push(piece));
+  }
+}
