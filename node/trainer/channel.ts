@@ -1,4 +1,4 @@
-// Typed calls over a message port: one answer per call, progress on the way, cancellation, errors that keep their code.
+// Typed calls over a message port or what is used like one: one answer per call, progress on the way, cancellation, errors that keep their code.
 // Knows nothing of training. Calls are served one after another, in the order they were made, except those that need not.
 import type { MessagePort, TransferListItem } from "node:worker_threads";
 
@@ -57,12 +57,11 @@ interface Pending {
 export interface CallOptions<Progress> {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
-  readonly transfer?: readonly TransferListItem[];
 }
 
-/** Either end of a worker: a Worker from outside, a MessagePort from inside. */
+/** The other end: a thread's message port, or a process's pipe (pipe.ts). */
 interface Port {
-  postMessage(message: unknown, transfer?: readonly TransferListItem[]): void;
+  postMessage(message: unknown): void;
   on(event: "message", listener: (reply: Reply) => void): unknown;
 }
 
@@ -82,7 +81,7 @@ export class Caller<M extends Methods> {
   call<Name extends keyof M & string>(
     method: Name,
     args: M[Name]["args"],
-    { signal, onProgress, transfer }: CallOptions<M[Name]["progress"]> = {},
+    { signal, onProgress }: CallOptions<M[Name]["progress"]> = {},
   ): Promise<M[Name]["result"]> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const id = this.#nextId++;
@@ -90,7 +89,7 @@ export class Caller<M extends Methods> {
     this.#pending.set(id, { resolve, reject, onProgress: onProgress as Pending["onProgress"] });
     const cancel = () => this.#port.postMessage({ kind: "cancel", id } satisfies Request);
     const aborted = signal?.aborted === true;
-    this.#port.postMessage({ kind: "call", id, method, args, aborted } satisfies Request, transfer);
+    this.#port.postMessage({ kind: "call", id, method, args, aborted } satisfies Request);
     signal?.addEventListener("abort", cancel, { once: true });
     return promise.finally(() => signal?.removeEventListener("abort", cancel)) as Promise<M[Name]["result"]>;
   }

@@ -1,4 +1,4 @@
-// What the peer's thread asks of the trainer worker: the one table of methods both sides are typed by.
+// What the peer's process asks of the trainer's: the one table of methods both sides are typed by.
 import type { Device, OptimizerConfig } from "#model/types.ts";
 import type { GroupResult } from "./group-embedding.ts";
 import type { RoundPlan, RoundProgress, RoundResult } from "./round-trainer.ts";

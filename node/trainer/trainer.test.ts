@@ -1,4 +1,5 @@
-// The trainer through its real worker thread: text to tokens to training, and what its callers see when it dies.
+// The trainer through its real process: text to tokens to training, and errors with their codes. For what happens when the
+// process dies see supervisor.test.ts.
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -214,6 +215,6 @@ it("hands over errors with their codes", async () => {
 it("rejects calls after it is closed instead of leaving them waiting", async () => {
   await trainer.close();
   await expect(trainer.genesis(body, undefined, "1", never)).rejects.toMatchObject({
-    code: "trainer-crashed",
+    code: "trainer-closed",
   });
 });

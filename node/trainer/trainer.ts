@@ -1,10 +1,8 @@
-// The trainer as the peer's thread sees it: a worker that computes, so that networking never waits for a training step.
-// Implements the protocol's TrainerPort; a worker that dies is reported with its cause instead of hanging its callers.
-// Only the held part of the shared parameters crosses over to the worker.
-import { Worker } from "node:worker_threads";
+// The trainer as the peer's process sees it: a process of its own that computes, so that networking never waits for a
+// training step nor ends with one. Implements the protocol's TrainerPort; after a crash it goes on from the last checkpoint
+// as if nothing had happened. Only the held part of the shared parameters crosses over.
 import { bodyLength } from "#model/architecture.ts";
 import type { RoundTraining, TrainerPort } from "#protocol/ports.ts";
-import { Caller } from "./channel.ts";
 import type { GroupResult } from "./group-embedding.ts";
 import type {
   BodyConfig,
@@ -15,36 +13,29 @@ import type {
   PrepareResult,
   TrainerMethods,
 } from "./messages.ts";
+import type { RoundProgress } from "./round-trainer.ts";
 import { SharedParameters } from "./shared-parameters.ts";
+import { type SupervisedCall, Supervisor, type SupervisorOptions } from "./supervisor.ts";
+import type { TrainerProcess } from "./trainer-process.ts";
 
-/** The worker ended before it was asked to. Its last checkpoint is on disk and whole. */
-export class TrainerCrashedError extends Error {
-  readonly code = "trainer-crashed";
-
-  constructor(cause: unknown) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    super(
-      `The trainer stopped unexpectedly (${why}); start the peer again to resume from its last checkpoint.`,
-      { cause },
-    );
-    this.name = "TrainerCrashedError";
-  }
+export interface TrainerOptions extends SupervisorOptions {
+  /** Training goes on after a crash, from what the last checkpoint has; `undefined` where there was none. */
+  readonly onResume?: ((progress: RoundProgress | undefined) => void) | undefined;
 }
 
 export class Trainer implements TrainerPort {
-  readonly #worker: Worker;
-  readonly #caller: Caller<TrainerMethods>;
-  #closing = false;
+  readonly #supervisor: Supervisor;
+  readonly #onResume: TrainerOptions["onResume"];
   #rows: Int32Array | undefined;
   #parameters: SharedParameters | undefined;
+  /** What a new process is told first: everything that the last one was told and that is in no checkpoint. */
+  #prepared: PrepareOptions | undefined;
+  #created: CreateOptions | undefined;
+  #entered: TrainerMethods["enterGroup"]["args"] | undefined;
 
-  constructor() {
-    this.#worker = new Worker(new URL("./worker.ts", import.meta.url), { name: "glossa-trainer" });
-    this.#caller = new Caller<TrainerMethods>(this.#worker);
-    this.#worker.on("error", (error) => this.#caller.failAll(new TrainerCrashedError(error)));
-    this.#worker.on("exit", (code) => {
-      if (!this.#closing) this.#caller.failAll(new TrainerCrashedError(`exit code ${code}`));
-    });
+  constructor({ onResume, ...options }: TrainerOptions = {}) {
+    this.#onResume = onResume;
+    this.#supervisor = new Supervisor((process) => this.#restore(process), options);
   }
 
   /** The shared parameters at round 0, computed from the run's seed alone. */
@@ -54,7 +45,7 @@ export class Trainer implements TrainerPort {
     seed: string,
     signal: AbortSignal,
   ): Promise<Float32Array> {
-    return this.#caller.call("genesis", { body, sharedVocabularySize, seed }, { signal });
+    return this.#ask("genesis", { body, sharedVocabularySize, seed }, { signal });
   }
 
   /** Tokenizer and tokens; the first step of a peer's life and a no-op where both are on disk already. */
@@ -63,13 +54,14 @@ export class Trainer implements TrainerPort {
     onProgress: (progress: PrepareProgress) => void,
     signal: AbortSignal,
   ): Promise<PrepareResult> {
-    const result = await this.#caller.call("prepare", options, { onProgress, signal });
+    const result = await this.#ask("prepare", options, { onProgress, signal });
     this.#rows = result.rows;
+    this.#prepared = options;
     return result;
   }
 
   /** Compiles the training step and restores or creates parameters. After `prepare`, before any training. */
-  create(options: CreateOptions, signal: AbortSignal): Promise<CreateResult> {
+  async create(options: CreateOptions, signal: AbortSignal): Promise<CreateResult> {
     const { body, genesis, sharedVocabularySize } = options;
     this.#parameters = new SharedParameters(
       bodyLength(body),
@@ -77,7 +69,11 @@ export class Trainer implements TrainerPort {
         ? undefined
         : { width: body.width, vocabularySize: sharedVocabularySize, rows: this.#rows },
     );
-    return this.#caller.call("create", { ...options, genesis: this.#held.gather(genesis) }, { signal });
+    const held = { ...options, genesis: this.#held.gather(genesis) };
+    const result = await this.#ask("create", held, { signal });
+    // Whatever device was the fastest, it stays: another one gives other bits.
+    this.#created = { ...options, device: result.device };
+    return result;
   }
 
   async warmUp(
@@ -87,7 +83,8 @@ export class Trainer implements TrainerPort {
     signal: AbortSignal,
   ): Promise<void> {
     const held = this.#held.gather(shared);
-    await this.#caller.call("warmUp", { held, steps }, { onProgress: onStep, signal });
+    const onProgress = this.#notingSteps(onStep);
+    await this.#ask("warmUp", { held, steps }, { onProgress, signal, evenIfAborted: true });
   }
 
   async trainRound(
@@ -98,16 +95,22 @@ export class Trainer implements TrainerPort {
     signal: AbortSignal,
   ): Promise<RoundTraining> {
     const held = this.#held.gather(shared);
-    const result = await this.#caller.call(
+    const noteStep = this.#notingSteps((step, bitsPerByte: number) => onStep(step, bitsPerByte));
+    const result = await this.#ask(
       "trainRound",
       { round, held, carry },
-      { onProgress: ({ step, bitsPerByte }) => onStep(step, bitsPerByte), signal },
+      {
+        onProgress: ({ step, bitsPerByte }) => noteStep(step, bitsPerByte),
+        signal,
+        // A process that starts from an older checkpoint has to stand in this round before it can carry what is of it.
+        evenIfAborted: true,
+      },
     );
     return { ...result, delta: this.#held.scatter(result.delta) };
   }
 
   evaluate(shared: Float32Array, signal: AbortSignal): Promise<number> {
-    return this.#caller.call("evaluate", { held: this.#held.gather(shared) }, { signal });
+    return this.#ask("evaluate", { held: this.#held.gather(shared) }, { signal });
   }
 
   /** A group's embedding at its round 0, computed from its seed alone. */
@@ -116,17 +119,22 @@ export class Trainer implements TrainerPort {
     seed: string,
     signal: AbortSignal,
   ): Promise<Float32Array> {
-    return this.#caller.call("groupGenesis", { ...shape, seed }, { signal });
+    return this.#ask("groupGenesis", { ...shape, seed }, { signal });
   }
 
   /** Moves this peer's own embedding onto the group's, between two steps. After `create` with a group. */
   async enterGroup(round: number, embedding: Float32Array, carry: boolean): Promise<void> {
-    await this.#caller.call("enterGroup", { round, embedding, carry });
+    const entered = { round, embedding, carry };
+    await this.#supervisor.call("enterGroup", entered);
+    this.#entered = entered;
   }
 
   /** What this peer's own embedding has learnt for the group, at the end of a local round or `now`. */
-  collectGroup(when: "round-end" | "now", signal: AbortSignal): Promise<GroupResult> {
-    return this.#caller.call("collectGroup", { when }, { signal });
+  async collectGroup(when: "round-end" | "now", signal: AbortSignal): Promise<GroupResult> {
+    const result = await this.#supervisor.call("collectGroup", { when }, { signal });
+    // It was saved with what is handed out.
+    this.#entered = undefined;
+    return result;
   }
 
   get #held(): SharedParameters {
@@ -134,11 +142,42 @@ export class Trainer implements TrainerPort {
     return this.#parameters;
   }
 
-  /** Frees the session and ends the worker. Calls still open reject. */
+  /** Ends the process. Calls still open reject. */
   async close(): Promise<void> {
-    this.#closing = true;
-    await this.#caller.call("close", null).catch(() => undefined);
-    await this.#worker.terminate();
-    this.#caller.failAll(new TrainerCrashedError("closed"));
+    await this.#supervisor.close();
+  }
+
+  /** Asks, and takes the answer as progress. */
+  async #ask<Name extends keyof TrainerMethods & string>(
+    method: Name,
+    args: TrainerMethods[Name]["args"],
+    options: SupervisedCall<TrainerMethods[Name]["progress"]>,
+  ): Promise<TrainerMethods[Name]["result"]> {
+    const result = await this.#supervisor.call(method, args, options);
+    this.#supervisor.progressed();
+    return result;
+  }
+
+  /** Takes each step that was never reached before as progress: after a crash some are taken again. */
+  #notingSteps<Rest extends unknown[]>(
+    onStep: (step: number, ...rest: Rest) => void,
+  ): (step: number, ...rest: Rest) => void {
+    let furthest = -1;
+    return (step, ...rest) => {
+      if (step > furthest) this.#supervisor.progressed();
+      furthest = Math.max(furthest, step);
+      onStep(step, ...rest);
+    };
+  }
+
+  async #restore({ caller }: TrainerProcess): Promise<void> {
+    if (this.#prepared === undefined) return;
+    await caller.call("prepare", this.#prepared);
+    if (this.#created === undefined) return;
+    const held = { ...this.#created, genesis: this.#held.gather(this.#created.genesis) };
+    const { resumed } = await caller.call("create", held);
+    // Before it was collected, the group's base is in a checkpoint only by chance. Twice is as good as once.
+    if (this.#entered !== undefined) await caller.call("enterGroup", this.#entered);
+    this.#onResume?.(resumed);
   }
 }

@@ -1,5 +1,5 @@
 // Entry of the trainer worker: puts tokenizer, data, model and rounds together behind the methods of messages.ts.
-// The only thread that computes; it never sees the network.
+// The only thread that computes, in a process of its own (child.ts); it never sees the network.
 import { parentPort } from "node:worker_threads";
 import { bodyLength } from "#model/architecture.ts";
 import { type BatchPosition, BatchStream, validationBatches } from "#model/data/batches.ts";
@@ -164,4 +164,10 @@ const handlers: Handlers<TrainerMethods> = {
   },
 };
 
-serve(parentPort!, handlers, { concurrent: CONCURRENT_METHODS });
+/** What was made to be handed out, and is nobody's any more. */
+function transferOf(result: unknown): ArrayBuffer[] {
+  const array = result instanceof Float32Array ? result : (result as { delta?: unknown } | null)?.delta;
+  return array instanceof Float32Array ? [array.buffer as ArrayBuffer] : [];
+}
+
+serve(parentPort!, handlers, { concurrent: CONCURRENT_METHODS, transferOf });
