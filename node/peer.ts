@@ -26,6 +26,7 @@ import { Measurements } from "./peer/measurements.ts";
 import { obtainRunTerms, type RunTerms } from "./peer/run-terms.ts";
 import { logEvent, publicEventOf } from "./peer/translate-event.ts";
 import { vocabularySource } from "./peer/vocabulary-source.ts";
+import { watchTrainer } from "./peer/watch-trainer.ts";
 import { requireFreeSpace } from "./storage/atomic-file.ts";
 import { ProtocolStore } from "./storage/protocol-store.ts";
 import { defaultStateDirectory, glossaHome, StateDirectory } from "./storage/state-directory.ts";
@@ -92,16 +93,16 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
     onFallback: (err) => log.warn({ err }, "the newest checkpoint is damaged; the one before it is used"),
   });
 
+  const measurements = new Measurements(runConfig);
   const trainer = await lifecycle.start(
     "trainer",
-    async () => new Trainer(),
+    async () => new Trainer(watchTrainer({ log, emit, measurements })),
     (running) => running.close(),
   );
   const sharedRows = sharedVocabularySize(runConfig);
   const genesis =
     given ?? (await trainer.genesis(runConfig.model, sharedRows, String(runConfig.seed), signal));
 
-  const measurements = new Measurements(runConfig);
   const onEvaluated = (round: number, bitsPerByte: number) => {
     measurements.evaluated(bitsPerByte);
     log.info({ round, bitsPerByte }, "evaluated on held-out text");

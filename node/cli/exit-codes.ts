@@ -232,7 +232,12 @@ export const EXIT_TABLE: readonly Row[] = [
     "NON_FINITE_LOGITS",
     "UPDATE_NOT_FINITE",
   ),
-  row(42, "a trainer that stopped unexpectedly", "Start the peer again: it resumes.", "TRAINER_CRASHED"),
+  row(
+    42,
+    "a trainer that crashed again and again",
+    "Take a smaller --micro-batch, --recompute or another --device, and start the peer again: it resumes.",
+    "TRAINER_CRASHED",
+  ),
   row(
     43,
     "a run that does not fit into this machine's memory",

@@ -81,6 +81,17 @@ export type PeerEvent =
     }
   | { readonly event: "evaluated"; readonly round: number; readonly bitsPerByte: number }
   | {
+      /** The peer itself goes on. */
+      readonly event: "trainer-crashed";
+      readonly cause: string;
+      readonly signal: string | undefined;
+      readonly exitCode: number | undefined;
+      /** Since something was last learnt, this one included. */
+      readonly crashes: number;
+      /** Absent: there have been too many, and the peer ends. */
+      readonly restartInMs: number | undefined;
+    }
+  | {
       readonly event: "traffic";
       readonly bytesSent: number;
       readonly bytesReceived: number;

@@ -122,6 +122,11 @@ const METRICS: readonly Metric[] = [
     read: ({ training }) => one(training.bitsPerByte),
   },
   {
+    name: "glossa_trainer_restarts_total",
+    help: "Times that the trainer's process crashed and was started again.",
+    read: ({ training }) => one(training.trainerRestarts),
+  },
+  {
     name: "glossa_offences_total",
     help: "Messages of others that were refused, by reason.",
     labels: ["offence"],

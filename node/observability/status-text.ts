@@ -15,10 +15,12 @@ export function statusText(status: PeerStatus, paint: Paint): string[] {
     ["model", modelText(status)],
     ["traffic", trafficText(status)],
     ["savings", savingsText(status)],
+    ["trainer", paint("yellow", trainerText(status))],
     ["refused", paint("yellow", offenceText(status.offences))],
   ];
   const isShown: Readonly<Record<string, boolean>> = {
     group: status.group !== undefined,
+    trainer: status.training.trainerRestarts > 0,
     refused: Object.keys(status.offences).length > 0,
   };
   const shown = facts.filter(([label]) => isShown[label] ?? true);
@@ -59,6 +61,10 @@ function computeText({ training }: PeerStatus): string {
   const done = `${count(tokens)} tokens in ${count(steps)} ${steps === 1 ? "step" : "steps"}`;
   if (tokensPerSecond === undefined) return `${device}  ${done}`;
   return `${device}  ${count(tokensPerSecond)} tokens/s  ${percent(computeUtilisation)} of the time  ${done}`;
+}
+
+function trainerText({ training: { trainerRestarts: times, lastTrainerCrash } }: PeerStatus): string {
+  return `restarted ${times === 1 ? "once" : `${times} times`}, last because ${lastTrainerCrash}`;
 }
 
 function modelText({ training }: PeerStatus): string {

@@ -69,6 +69,7 @@ describe("the text of a status", () => {
         "  model     spec-opt  800k shared + 131k private (vocabulary 1024)",
         "  traffic   ↑ 1.00 MB ↓ 6.00 MB  this round ↑ 100 kB ↓ 4.10 MB",
         "  savings   1,393× less than fp32 data parallel  updates 4.0× smaller",
+        "  trainer   restarted 2 times, last because memory ran out (SIGABRT: std::bad_alloc)",
         "  refused   malformed-message 2×",
         "",
         "  peer                phase           round  body         bits/byte  latency  seen",

@@ -51,6 +51,9 @@ export interface TrainingFacts {
   /** On held-out text: at first, and now. */
   readonly bitsPerByteStart: number | undefined;
   readonly bitsPerByte: number | undefined;
+  /** Crashes of the trainer's process that this process has outlived, and why the last one was. */
+  readonly trainerRestarts: number;
+  readonly lastTrainerCrash: string | undefined;
 }
 
 export interface GroupFacts {

@@ -4,6 +4,7 @@ import { type RunConfig, sharesEmbedding } from "#protocol/core/run-config.ts";
 import type { ProtocolEvent } from "#protocol/driver.ts";
 import type { TrainingFacts } from "../observability/status.ts";
 import type { CreateResult, PrepareResult } from "../trainer/messages.ts";
+import type { RoundProgress } from "../trainer/round-trainer.ts";
 
 export class Measurements {
   readonly #run: Pick<RunConfig, "variant" | "vocabulary">;
@@ -15,6 +16,8 @@ export class Measurements {
   #bitsPerByteStart: number | undefined;
   #bitsPerByte: number | undefined;
   #stepsBefore = 0;
+  #trainerRestarts = 0;
+  #lastTrainerCrash: string | undefined;
   #last: Extract<ProtocolEvent, { type: "published" }> | undefined;
 
   constructor(run: RunConfig) {
@@ -28,6 +31,17 @@ export class Measurements {
     this.#stepsBefore = (created.resumed?.totalTokens ?? 0) / this.#tokensPerStep;
     this.#steps = this.#stepsBefore;
     this.#stepInRound = created.resumed?.step ?? 0;
+  }
+
+  trainerCrashed(cause: string, isRestarted: boolean): void {
+    this.#lastTrainerCrash = cause;
+    if (isRestarted) this.#trainerRestarts++;
+  }
+
+  /** Steps after the checkpoint are taken again, and count once. */
+  trainerResumed(progress: RoundProgress | undefined): void {
+    this.#steps = (progress?.totalTokens ?? 0) / this.#tokensPerStep;
+    this.#stepInRound = progress?.step ?? 0;
   }
 
   evaluated(bitsPerByte: number): void {
@@ -67,6 +81,8 @@ export class Measurements {
       lossNatsPerToken: last?.lossNatsPerToken,
       bitsPerByteStart: this.#bitsPerByteStart,
       bitsPerByte: this.#bitsPerByte,
+      trainerRestarts: this.#trainerRestarts,
+      lastTrainerCrash: this.#lastTrainerCrash,
     };
   }
 }

@@ -109,6 +109,8 @@ export function exampleInputs(facts: Partial<StatusInputs> = {}): StatusInputs {
       lossNatsPerToken: 3.5,
       bitsPerByteStart: 4,
       bitsPerByte: 2.25,
+      trainerRestarts: 2,
+      lastTrainerCrash: "memory ran out (SIGABRT: std::bad_alloc)",
     },
     ...facts,
   };
