@@ -16,6 +16,14 @@ const COMPUTE = "Computation";
 const NETWORK = "Network";
 export const WATCHING = "Watching";
 
+/** Rounds that can be verified at least. A million rounds of the smallest payloads fill any disk. */
+const keepLog = z.preprocess(
+  (value) => (typeof value === "string" && /^\d+$/.test(value.trim()) ? Number(value) : value),
+  z.union([z.enum(["auto", "all", "none"]), z.int().min(1).max(1_000_000)], {
+    error: "must be auto, all, none or a number of rounds",
+  }),
+);
+
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 
 /** Shared by every long-running process. */
@@ -170,6 +178,13 @@ export const nodeConfigSchema = z
       description: "Longest time between saves; what a power cut may cost of local training.",
       value: "SECONDS",
       group: COMPUTE,
+    }),
+
+    keepLog: setting(keepLog.default("auto"), {
+      description:
+        "Closed rounds that `glossa verify` can replay at least, of which payloads and two snapshots are kept: a number; auto (32, or as many as fit in four times what is averaged, or in 256 MiB); all; or none, which keeps signed announcements only.",
+      value: "ROUNDS",
+      group: WHERE,
     }),
 
     ...networkSettings,

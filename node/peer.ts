@@ -30,6 +30,7 @@ import { watchTrainer } from "./peer/watch-trainer.ts";
 import { requireFreeSpace } from "./storage/atomic-file.ts";
 import { ProtocolStore } from "./storage/protocol-store.ts";
 import { defaultStateDirectory, glossaHome, StateDirectory } from "./storage/state-directory.ts";
+import { UpdateLog } from "./storage/update-log.ts";
 import type { PrepareProgress } from "./trainer/messages.ts";
 import { Trainer } from "./trainer/trainer.ts";
 import { sharedVocabularySize } from "./variants.ts";
@@ -89,7 +90,20 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
         emit({ event: "fetching-tokenizer", bytes, totalBytes }),
       ),
   });
+  const updateLog = await lifecycle.start(
+    "update log",
+    () =>
+      UpdateLog.open(state.path, {
+        runId,
+        manifest: terms.manifest,
+        keep: config.keepLog,
+        onTrouble: (err, what) => log.warn({ err }, what),
+      }),
+    (opened) => opened.close(),
+  );
+  updateLog.named(identity.peer, config.name);
   const store = await ProtocolStore.open(state.path, {
+    retention: updateLog,
     onFallback: (err) => log.warn({ err }, "the newest checkpoint is damaged; the one before it is used"),
   });
 
@@ -141,11 +155,13 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
     {
       network,
       store,
+      updateLog,
       clock: systemClock,
       trainer: new EvaluatingTrainer(trainer, { everyRounds: config.evaluateEveryRounds, onEvaluated }),
       observer: {
         onEvent(event) {
           if (event.type === "round-started") channelsAtRoundStart = network.traffic().channels;
+          if (event.type === "peer-joined") updateLog.named(event.peer, event.name);
           measurements.record(event);
           logEvent(log, event);
           const translated = publicEventOf(event);
@@ -177,7 +193,11 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
   const groupOf = config.group === undefined ? undefined : groupTerms(config.group, terms, prepared);
   const localParameters = bodyLength(runConfig.model) + prepared.vocabularySize * runConfig.model.width;
   const sharedParameters = layout.total + (groupOf?.layout.total ?? 0);
-  await requireFreeSpace(state.path, checkpointBytes(sharedParameters, localParameters));
+  const needed = checkpointBytes(sharedParameters, localParameters);
+  await requireFreeSpace(state.path, needed).catch(async (error: unknown) => {
+    if (!(await updateLog.yieldSpace())) throw error;
+    await requireFreeSpace(state.path, needed);
+  });
   const groupGenesis = groupOf && (await trainer.groupGenesis(groupOf.shape, groupOf.seed, signal));
   const created = await trainer.create(
     {
@@ -216,7 +236,7 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
       () =>
         Group.join(
           groupOf,
-          { peerName: config.name, genesis: groupGenesis! },
+          { peerName: config.name, genesis: groupGenesis!, keepLog: config.keepLog },
           {
             network,
             trainer,

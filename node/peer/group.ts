@@ -13,6 +13,7 @@ import type { GroupSummary } from "../observability/events.ts";
 import type { Logger } from "../observability/log.ts";
 import { ProtocolStore } from "../storage/protocol-store.ts";
 import type { StateDirectory } from "../storage/state-directory.ts";
+import { type KeepLog, UpdateLog } from "../storage/update-log.ts";
 import type { PrepareResult } from "../trainer/messages.ts";
 import { SharedParameters } from "../trainer/shared-parameters.ts";
 import type { Trainer } from "../trainer/trainer.ts";
@@ -91,6 +92,13 @@ export interface GroupOptions {
   readonly peerName: string;
   /** The group's embedding at its round 0, whole. */
   readonly genesis: Float32Array;
+  readonly keepLog: KeepLog;
+}
+
+interface GroupParts {
+  readonly trainer: GroupTrainer;
+  readonly link: RunNetwork;
+  readonly updateLog: UpdateLog;
 }
 
 export class Group {
@@ -98,50 +106,63 @@ export class Group {
   readonly #driver: Driver;
   readonly #trainer: GroupTrainer;
   readonly #link: RunNetwork;
+  readonly #updateLog: UpdateLog;
   readonly #modules: GroupModules;
 
   private constructor(
     terms: GroupTerms,
     driver: Driver,
-    { trainer, link }: { readonly trainer: GroupTrainer; readonly link: RunNetwork },
+    { trainer, link, updateLog }: GroupParts,
     modules: GroupModules,
   ) {
     this.terms = terms;
     this.#driver = driver;
     this.#trainer = trainer;
     this.#link = link;
+    this.#updateLog = updateLog;
     this.#modules = modules;
   }
 
   /** Joins over the peer's network, which runs, with its trainer, which was created for the group. */
   static async join(
     terms: GroupTerms,
-    { peerName, genesis }: GroupOptions,
+    { peerName, genesis, keepLog }: GroupOptions,
     modules: GroupModules,
     signal: AbortSignal,
   ): Promise<Group> {
     const { runId, config, layout, manifest, parameters, rows } = terms;
     const { network, state, log } = modules;
-    const store = await ProtocolStore.open(await state.groupDirectory(runId), {
+    const directory = await state.groupDirectory(runId);
+    const updateLog = await UpdateLog.open(directory, {
+      ...{ runId, manifest, keep: keepLog },
+      onTrouble: (err, what) => log.warn({ err, group: terms.name }, what),
+    });
+    updateLog.named(network.self, peerName);
+    const store = await ProtocolStore.open(directory, {
+      retention: updateLog,
       onFallback: (err) => log.warn({ err, group: terms.name }, "the group's newest checkpoint is damaged"),
     });
     const { localSteps } = config.training;
     const trainer = new GroupTrainer(modules.trainer, { parameters, localSteps });
     const maxPayloadBytes = updateCodec(config, layout).maxPayloadBytes;
     const link = network.besides({ runId, runManifest: manifest, bodyValues: layout.total, maxPayloadBytes });
-    const observe = (event: ProtocolEvent) => observeGroup(event, terms.name, trainer, modules);
+    const observe = (event: ProtocolEvent) => {
+      if (event.type === "peer-joined") updateLog.named(event.peer, event.name);
+      observeGroup(event, terms.name, trainer, modules);
+    };
     const driver = createDriver(
       { name: peerName, runId, config, layout, hash: sha256, genesisBody: genesis },
       {
         network: link,
         store,
+        updateLog,
         clock: systemClock,
         trainer,
         observer: { onEvent: observe },
       },
     );
     link.attach(driver);
-    const group = new Group(terms, driver, { trainer, link }, modules);
+    const group = new Group(terms, driver, { trainer, link, updateLog }, modules);
     await link.start();
     await driver.start(signal, { heldRows: config.variant === "trim" ? rows : undefined });
     group.#sayWhenAlone(signal);
@@ -190,6 +211,7 @@ export class Group {
   async leave(): Promise<void> {
     this.#driver.requestStop();
     await this.#driver.done;
+    await this.#updateLog.close();
     await this.#link.stop();
   }
 

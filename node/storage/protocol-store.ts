@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { ContentId, SignedUpdate, UpdateAnnouncement } from "#protocol/core/types.ts";
 import type { ProtocolCheckpoint, StorePort } from "#protocol/ports.ts";
 import { bytesOfFloats, type Container, floatsOf } from "./container.ts";
-import { StateCorruptError } from "./errors.ts";
+import { DiskFullError, StateCorruptError } from "./errors.ts";
 import { Generations } from "./generations.ts";
 import { PayloadStore } from "./payload-store.ts";
 import { SnapshotDraftFile } from "./snapshot-draft.ts";
@@ -26,7 +26,16 @@ interface Meta {
   readonly pendingOwn: readonly StoredUpdate[];
 }
 
+/** What is kept longer than the protocol needs it, as long as there is room. */
+export interface Retention {
+  /** Payloads of this round and later stay. */
+  readonly payloadFloor: number;
+  /** Lets go of it; false where there is nothing. */
+  yieldSpace(): Promise<boolean>;
+}
+
 export interface ProtocolStoreOptions {
+  readonly retention?: Retention | undefined;
   /** Told when the newest checkpoint was damaged and the one before it is used. */
   readonly onFallback?: (reason: StateCorruptError) => void;
 }
@@ -36,17 +45,21 @@ export class ProtocolStore implements StorePort {
   readonly #checkpoint: Generations;
   readonly #payloads: PayloadStore;
   readonly #onFallback: ((reason: StateCorruptError) => void) | undefined;
+  readonly #retention: Retention | undefined;
+  /** What the protocol needs of payloads begins here. */
+  #neededFrom = 0;
 
   private constructor(
     checkpoint: Generations,
     payloads: PayloadStore,
     snapshotDraft: SnapshotDraftFile,
-    { onFallback }: ProtocolStoreOptions,
+    options: ProtocolStoreOptions,
   ) {
     this.snapshotDraft = snapshotDraft;
     this.#checkpoint = checkpoint;
     this.#payloads = payloads;
-    this.#onFallback = onFallback;
+    this.#onFallback = options.onFallback;
+    this.#retention = options.retention;
   }
 
   /** `directory` exists already and is locked (see state-directory.ts). */
@@ -68,11 +81,12 @@ export class ProtocolStore implements StorePort {
   }
 
   save(checkpoint: ProtocolCheckpoint): Promise<void> {
-    return this.#checkpoint.save(toContainer(checkpoint));
+    const container = toContainer(checkpoint);
+    return this.#withRoom(() => this.#checkpoint.save(container));
   }
 
   putPayload(id: ContentId, round: number, bytes: Uint8Array): Promise<void> {
-    return this.#payloads.put(id, round, bytes);
+    return this.#withRoom(() => this.#payloads.put(id, round, bytes));
   }
 
   payload(id: ContentId): Promise<Uint8Array | undefined> {
@@ -80,7 +94,19 @@ export class ProtocolStore implements StorePort {
   }
 
   prunePayloads(round: number): Promise<void> {
-    return this.#payloads.prune(round);
+    this.#neededFrom = round;
+    return this.#payloads.prune(Math.min(round, this.#retention?.payloadFloor ?? round));
+  }
+
+  /** What is only retained makes room for what is needed. */
+  async #withRoom(write: () => Promise<void>): Promise<void> {
+    try {
+      await write();
+    } catch (error) {
+      if (!(error instanceof DiskFullError) || !(await this.#retention?.yieldSpace())) throw error;
+      await this.#payloads.prune(this.#neededFrom);
+      await write();
+    }
   }
 }
 

@@ -5,7 +5,8 @@
 //   peers.json                 where others were      control.json    where `glossa stats` can ask
 //   protocol.checkpoint        see protocol-store.ts  trainer.checkpoint  embeddings, moments, data position
 //   payloads/<round>/<id>      updates               tokens/          cached token ids
-//   groups/<id>/                protocol.checkpoint and payloads of a group within the run
+//   log/                       see update-log.ts
+//   groups/<id>/                protocol.checkpoint, payloads and log of a group within the run
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { homedir, hostname } from "node:os";
 import { join, resolve } from "node:path";
