@@ -24,13 +24,16 @@ export async function main(argv: readonly string[]): Promise<void> {
   process.once("disconnect", () => controller.abort());
   // Listening alone must not keep the process alive.
   process.channel?.unref();
-  // A reader that goes away (`glossa stats | head -1`) is no error.
+  // A reader that goes away (`glossa stats | head -1`) has what it wanted: the work is over, and nothing went wrong.
+  let hasReader = true;
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error;
+    hasReader = false;
     controller.abort();
   });
   const { stdout, stderr, env: environment } = process;
-  process.exitCode = await runCli(argv, { signal: controller.signal, stdout, stderr, environment });
+  const exitCode = await runCli(argv, { signal: controller.signal, stdout, stderr, environment });
+  process.exitCode = exitCode === INTERRUPTED_EXIT && !hasReader ? 0 : exitCode;
   process.off("SIGINT", interrupt);
   process.off("SIGTERM", interrupt);
 }
