@@ -77,5 +77,12 @@ const LEVELS: Readonly<Record<ProtocolEvent["type"], "debug" | "info" | "warn">>
 export function logEvent(log: Logger, { type, ...fields }: ProtocolEvent, of?: string): void {
   // "round-started" reads "round started"; the fields say the rest.
   const said = type.replaceAll("-", " ");
-  log[LEVELS[type]](fields, of === undefined ? said : `${of}: ${said}`);
+  log[LEVELS[type]](withoutName(fields), of === undefined ? said : `${of}: ${said}`);
+}
+
+/** In the log `name` is whoever speaks; another peer's is `peerName`. */
+function withoutName(fields: object): object {
+  if (!("name" in fields)) return fields;
+  const { name: peerName, ...rest } = fields;
+  return { ...rest, peerName };
 }
