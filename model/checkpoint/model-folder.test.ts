@@ -55,6 +55,11 @@ describe("a model folder", () => {
     await writeFile(join(folder, "mine.txt"), "mine");
     const refused = await errorOf(writeModelFolder(folder, model));
     expect(refused).toMatchObject({ code: "MODEL_FOLDER_NOT_EMPTY", path: folder });
+    const file = join(folder, "config.json");
+    await expect(writeModelFolder(file, other)).rejects.toMatchObject({
+      code: "MODEL_FOLDER_IS_A_FILE",
+      path: file,
+    });
     const { provenance: _, ...other } = { ...model, body: genesisBody(config, "other") };
     await writeModelFolder(folder, other, { force: true });
     expect(await readModelFolder(folder)).toEqual(other);

@@ -17,6 +17,7 @@ import { parseTokenizerJson, writeTokenizerJson } from "../tokenizer/tokenizer-j
 import type { ModelConfig } from "../types.ts";
 import { mptConfigJson, parseMptConfig, parseObject } from "./hugging-face/config.ts";
 import {
+  ModelFolderIsFileError,
   ModelFolderMissingError,
   ModelFolderNotEmptyError,
   ModelFolderUnreadableError,
@@ -130,14 +131,22 @@ export async function writeModelFolder(
   }
 }
 
+/** Makes the folder unless it is there, and says what is in it. @throws ModelFolderIsFileError */
+export async function makeOutputFolder(path: string): Promise<string[]> {
+  await mkdir(path, { recursive: true }).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code !== "EEXIST" && cause.code !== "ENOTDIR") throw cause;
+    throw new ModelFolderIsFileError(path, { cause });
+  });
+  return readdir(path);
+}
+
 /**
  * Makes the folder, or takes the model out of it that is there, in either format: an old config, old weights or an old
  * origin must not pass for a part of the new model.
  * @throws ModelFolderNotEmptyError where something is there already and `force` is not given
  */
 export async function claimModelFolder(path: string, force: boolean): Promise<void> {
-  await mkdir(path, { recursive: true });
-  const present = await readdir(path);
+  const present = await makeOutputFolder(path);
   if (present.length > 0 && !force) throw new ModelFolderNotEmptyError(path);
   const onnx = present.includes(ONNX_FOLDER) ? await readdir(join(path, ONNX_FOLDER)) : [];
   const old = [

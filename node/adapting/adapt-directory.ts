@@ -6,6 +6,7 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { ModelFolderNotEmptyError } from "#model/checkpoint/hugging-face/errors.ts";
+import { makeOutputFolder } from "#model/checkpoint/model-folder.ts";
 import type { ModelConfig, OptimizerConfig } from "#model/types.ts";
 import { loadBaselineCheckpoint, saveBaselineCheckpoint } from "../single-machine/baseline-checkpoint.ts";
 import type { BaselineCheckpoint } from "../single-machine/train-baseline.ts";
@@ -59,8 +60,7 @@ export class AdaptDirectory {
     const path = join(folder, ".adapt");
     let lock: Lock;
     try {
-      await mkdir(folder, { recursive: true });
-      const present = await readdir(folder);
+      const present = await makeOutputFolder(folder);
       if (present.length > 0 && !present.includes(".adapt") && !force)
         throw new ModelFolderNotEmptyError(output);
       await mkdir(path, { recursive: true, mode: 0o700 });

@@ -113,7 +113,13 @@ export const EXIT_TABLE: readonly Row[] = [
     "MODEL_FOLDER_UNREADABLE",
     "MODEL_FOLDER_UNSUPPORTED",
   ),
-  row(18, "an output folder that is not empty", "Give another one, or --force.", "MODEL_FOLDER_NOT_EMPTY"),
+  row(
+    18,
+    "an output folder that is not empty, or is a file",
+    "Give another one, or --force for one that is not empty.",
+    "MODEL_FOLDER_NOT_EMPTY",
+    "MODEL_FOLDER_IS_A_FILE",
+  ),
   row(
     20,
     "an invite that is malformed or mistyped",
@@ -214,6 +220,7 @@ export const EXIT_TABLE: readonly Row[] = [
     "files that may not be read or written",
     "Check the permissions.",
     "STATE_NOT_WRITABLE",
+    "PATH_UNFIT",
     "IDENTITY_UNREADABLE",
     "EACCES",
     "EPERM",

@@ -6,6 +6,7 @@ import { mkdir, readdir, rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { ModelFolderNotEmptyError } from "#model/checkpoint/hugging-face/errors.ts";
+import { makeOutputFolder } from "#model/checkpoint/model-folder.ts";
 import { StateInUseError, storageError } from "../storage/errors.ts";
 import { type Lock, LockHeldError, takeLock } from "../storage/lock.ts";
 
@@ -32,8 +33,7 @@ export class TrainDirectory {
     const folder = resolve(output);
     const path = join(folder, NAME);
     try {
-      await mkdir(folder, { recursive: true });
-      const present = await readdir(folder);
+      const present = await makeOutputFolder(folder);
       if (present.length > 0 && !present.includes(NAME)) throw new ModelFolderNotEmptyError(output);
       await mkdir(path, { recursive: true, mode: 0o700 });
       const directory = new TrainDirectory(folder, path, await takeLock(join(path, LOCK)));

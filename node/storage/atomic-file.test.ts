@@ -81,3 +81,14 @@ test.skipIf(process.platform === "win32")(
     expect(stdout.trim()).toBe("DISK_FULL old");
   },
 );
+
+test("says what is in the way of a file", async () => {
+  await writeFile(join(directory, "file"), "");
+  const ways = {
+    [join(directory, "nowhere", "file")]: /its folder is not there/,
+    [directory]: /it is a folder/,
+    [join(directory, "file", "file")]: /a file is in the place of its folder/,
+  };
+  for (const [path, message] of Object.entries(ways))
+    await expect(writeAtomic(path, "x")).rejects.toThrow(message);
+});

@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { type FileHandle, open, rename, rm, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
-import { DiskFullError, storageError } from "./errors.ts";
+import { DiskFullError, PathUnfitError, storageError } from "./errors.ts";
 
 export interface AtomicWriteOptions {
   /** Permissions of a new file; secrets take 0o600. */
@@ -22,7 +22,7 @@ const PARTIAL = ".partial";
 
 /**
  * Writes `chunks` one after another as the new content of `path`.
- * @throws {DiskFullError} {StateNotWritableError} with the old content intact
+ * @throws {DiskFullError} {StateNotWritableError} {PathUnfitError} with the old content intact
  */
 export async function writeAtomic(
   path: string,
@@ -43,6 +43,9 @@ export async function writeAtomic(
     if (durable) await syncDirectory(dirname(path));
   } catch (error) {
     await rm(partial, { force: true }).catch(() => {});
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") {
+      throw new PathUnfitError(path, "its folder is not there", { cause: error });
+    }
     throw storageError(error, path);
   }
 }

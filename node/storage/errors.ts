@@ -36,6 +36,18 @@ export class StateNotWritableError extends Error {
   }
 }
 
+/** A file is to be where none can be: its folder is not there, or a folder has its name. */
+export class PathUnfitError extends Error {
+  readonly code = "PATH_UNFIT";
+  readonly path: string;
+
+  constructor(path: string, why: string, options?: ErrorOptions) {
+    super(`${path} cannot be a file: ${why}; give another path.`, options);
+    this.name = "PathUnfitError";
+    this.path = path;
+  }
+}
+
 export class StateInUseError extends Error {
   readonly code = "STATE_IN_USE";
   readonly directory: string;
@@ -101,6 +113,10 @@ export function storageError(error: unknown, path: string): unknown {
     case "EPERM":
     case "EROFS":
       return new StateNotWritableError(path, { cause: error });
+    case "EISDIR":
+      return new PathUnfitError(path, "it is a folder", { cause: error });
+    case "ENOTDIR":
+      return new PathUnfitError(path, "a file is in the place of its folder", { cause: error });
     default:
       return error;
   }

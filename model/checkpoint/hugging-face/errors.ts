@@ -4,7 +4,8 @@ export type ModelFolderErrorCode =
   | "MODEL_FOLDER_MISSING"
   | "MODEL_FOLDER_UNREADABLE"
   | "MODEL_FOLDER_UNSUPPORTED"
-  | "MODEL_FOLDER_NOT_EMPTY";
+  | "MODEL_FOLDER_NOT_EMPTY"
+  | "MODEL_FOLDER_IS_A_FILE";
 
 export class ModelFolderError extends Error {
   readonly code: ModelFolderErrorCode;
@@ -56,6 +57,18 @@ export class ModelFolderNotEmptyError extends ModelFolderError {
       "MODEL_FOLDER_NOT_EMPTY",
       path,
       `${path} is not empty: give another folder, or --force to replace the model in it.`,
+    );
+  }
+}
+
+/** Where the folder should be, or on the way to it, is a file. */
+export class ModelFolderIsFileError extends ModelFolderError {
+  constructor(path: string, options?: ErrorOptions) {
+    super(
+      "MODEL_FOLDER_IS_A_FILE",
+      path,
+      `${path} cannot be made a folder, a file is there: give another folder.`,
+      options,
     );
   }
 }
