@@ -182,7 +182,7 @@ export const nodeConfigSchema = z
 
     keepLog: setting(keepLog.default("auto"), {
       description:
-        "Closed rounds that `glossa verify` can replay at least, of which payloads and two snapshots are kept: a number; auto (32, or as many as fit in four times what is averaged, or in 256 MiB); all; or none, which keeps signed announcements only.",
+        "Rounds that `glossa verify` can replay, at least: a number, all, none (announcements only), or auto (32, or what fits in four bodies or 256 MiB).",
       value: "ROUNDS",
       group: WHERE,
     }),

@@ -25,6 +25,8 @@ export const COMMANDS: readonly CommandEntry[] = [
   entry("export", async () => (await import("./export.ts")).exportCommand),
   entry("adapt", async () => (await import("./adapt.ts")).adaptCommand),
   entry("stats", async () => (await import("./stats.ts")).statsCommand),
+  entry("log", async () => (await import("./log.ts")).logCommand),
+  entry("verify", async () => (await import("./verify.ts")).verifyCommand),
   entry("doctor", async () => (await import("./doctor.ts")).doctorCommand),
   entry("version", async () => (await import("./version.ts")).versionCommand),
 ];

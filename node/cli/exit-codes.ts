@@ -272,6 +272,20 @@ export const EXIT_TABLE: readonly Row[] = [
     "STATE_OF_ANOTHER_TRAINING",
     "ADAPTATION_DAMAGED",
   ),
+  row(
+    73,
+    "an update log that is not there, or keeps nothing to verify from",
+    "Give a peer's state directory with --peer, and let the peer keep more with --keep-log.",
+    "LOG_NOT_FOUND",
+    "LOG_AMBIGUOUS",
+    "NOTHING_TO_VERIFY",
+  ),
+  row(
+    74,
+    "a body that does not follow from its update log",
+    "Verify the log of another peer, or from a later snapshot with --from.",
+    "VERIFICATION_FAILED",
+  ),
   row(78, "a Node that is too old", "Use npx glossa or npm run glossa --.", "NODE_TOO_OLD"),
 ];
 

@@ -4,6 +4,8 @@ import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import type { Variant } from "#protocol/core/run-config.ts";
 import type { CurvePoint } from "../adapting/curve.ts";
+import type { LogEntry } from "../auditing/log-entries.ts";
+import type { Verified } from "../auditing/verify-log.ts";
 import type { AverageEvaluation, SourceEvaluation } from "../evaluating/evaluate-model.ts";
 
 /** What a peer's group ended with. */
@@ -149,7 +151,10 @@ export type AdaptEvent =
       readonly wasDone: boolean;
     } & CurvePoint);
 
-export type GlossaEvent = PeerEvent | CommandEvent | EvaluationEvent | AdaptEvent;
+/** What `glossa log --json` says, a line for each entry, and `glossa verify --json` at its end. */
+export type AuditEvent = LogEntry | ({ readonly event: "verified" } & Verified);
+
+export type GlossaEvent = PeerEvent | CommandEvent | EvaluationEvent | AdaptEvent | AuditEvent;
 
 /** Prints events; each is one line, however it is buffered. */
 export function eventWriter(output: Writable): (event: GlossaEvent) => void {

@@ -1,6 +1,8 @@
+import { execFile } from "node:child_process";
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { bodyRoot } from "#protocol/core/merkle.ts";
@@ -347,3 +349,25 @@ test("where the log cannot be written, it says so once and begins anew when it c
   expect((await stat(join(directory, "log"))).isDirectory()).toBe(true);
   expect(await readdir(join(directory, "log"))).toContain("run.json");
 });
+
+test.skipIf(process.platform === "win32")(
+  "without room it gives way to the checkpoint, says so, and goes on without snapshots",
+  async () => {
+    const script = join(import.meta.dirname, "testing", "log-without-room.ts");
+    const command = `ulimit -f 128 && exec "$0" "$1" "$2"`;
+    const { stdout } = await promisify(execFile)("bash", [
+      "-c",
+      command,
+      process.execPath,
+      script,
+      directory,
+    ]);
+    expect(JSON.parse(stdout)).toEqual({
+      ...{ before: [4, 6], refused: "DISK_FULL", after: [], finally: [], rounds: 12 },
+      troubles: [
+        "the disk is full: what was kept for glossa verify is given up",
+        "the update log could not be given a snapshot; training goes on: DISK_FULL",
+      ],
+    });
+  },
+);

@@ -65,7 +65,7 @@ export class UpdateLog implements UpdateLogPort {
   #writing: { readonly closedRound: number; readonly done: Promise<void> } | undefined;
   #lastTriedRound = 0;
   #payloadBytes = 0;
-  #isTroubled = false;
+  readonly #troubled = new Set<"records" | "snapshot">();
   readonly #names = new Map<string, string>();
   readonly #saidNames = new Map<string, string>();
 
@@ -242,7 +242,7 @@ export class UpdateLog implements UpdateLogPort {
         await this.#keepSnapshotsOf(lineage);
         await this.#segments.prune(this.#snapshots[0] ?? closedRound);
       },
-      () => {},
+      "snapshot",
     );
   }
 
@@ -260,15 +260,19 @@ export class UpdateLog implements UpdateLogPort {
     this.#snapshots = kept.map(({ closedRound }) => closedRound);
   }
 
-  /** Runs what may fail without harm. What `lose` leaves is a log that begins anew. */
-  async #guard(what: string, work: () => Promise<void>, lose = () => this.#lose()): Promise<void> {
+  /** Runs what may fail without harm. Lost records leave a log that begins anew, a lost snapshot an older one. */
+  async #guard(
+    what: string,
+    work: () => Promise<void>,
+    part: "records" | "snapshot" = "records",
+  ): Promise<void> {
     try {
       await work();
-      this.#isTroubled = false;
+      this.#troubled.delete(part);
     } catch (error) {
-      lose();
-      if (this.#isTroubled) return;
-      this.#isTroubled = true;
+      if (part === "records") this.#lose();
+      if (this.#troubled.has(part)) return;
+      this.#troubled.add(part);
       this.#options.onTrouble(error, `the update log could not be ${what}; training goes on`);
     }
   }
