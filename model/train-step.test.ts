@@ -130,8 +130,9 @@ describe("the training step", () => {
   it("writes one matrix product per use and direction, and never the one-hot targets", () => {
     const counts = countOps(graph);
     // Per block 6 linear layers with two gradients each, and the four gradients of attention's two products; the forward of
-    // attention and head is within their operations.
-    expect(counts.get("matMul")).toBe(config.blocks * (6 * 3 + 4) + 2);
+    // attention and head is within their operations. Three products with a vector on the way back through each norm.
+    const norms = 2 * config.blocks + 1;
+    expect(counts.get("matMul")).toBe(config.blocks * (6 * 3 + 4) + 2 + 3 * norms);
     expect(counts.get("scatterAdd")).toBe(2);
     expect(counts.get("linearCrossEntropy")).toBe(1);
   });
@@ -144,7 +145,9 @@ describe("the training step", () => {
     const next = [...frozen.outputs.keys()].filter((name) => name.startsWith("next:"));
     expect(next.length).toBe(3);
     // The embedding's gradient passes through the body, but no body weight gets one of its own.
-    expect(countOps(frozen).get("matMul")).toBe(config.blocks * (6 * 2 + 4) + 2);
+    expect(countOps(frozen).get("matMul")).toBe(
+      config.blocks * (6 * 2 + 4) + 2 + 2 * (2 * config.blocks + 1),
+    );
   });
 
   it("in two micro-batches is the same step: gradients are summed, clipping sees their sum", () => {

@@ -171,18 +171,26 @@ const rules: { readonly [O in Op]: GradientRule<O> | Forbidden } = {
   },
 
   // With n = (x - mean) * r, r = 1/deviation, g = dy * weight (Ba et al. 2016):
-  // dx = r * (g - mean(g) - n * mean(g * n)), dweight = sum over rows of dy * n.
+  // dx = r * (g - mean(g) - n * mean(g * n)), dweight = sum over rows of dy * n. Means over rows and sums over columns are
+  // products with a vector, which read once what is otherwise multiplied, written and read again.
   layerNorm({ b, node, dy, needs }) {
     const [x, weight] = node.inputs as [Value, Value];
     const [, mean, r] = node.outputs as [Value, Value, Value];
-    const last = x.shape.length - 1;
-    const rowMean = (value: Value) => b.mul(b.reduceSum(value, [last], true), b.scalar(1 / x.shape[last]!));
+    const width = weight.shape[0]!;
+    const rows = elementCount(x.shape) / width;
+    const flat = (value: Value) => b.reshape(value, [rows, width]);
+    const column = b.reshape(weight, [width, 1]);
+    const weightedMean = (value: Value) =>
+      b.reshape(b.matMul(flat(value), column, { alpha: 1 / width }), mean.shape);
     const n = b.mul(b.sub(x, mean), r);
+    const dyn = b.mul(dy, n);
     const dx = () => {
       const g = b.mul(dy, weight);
-      return b.mul(r, b.sub(b.sub(g, rowMean(g)), b.mul(n, rowMean(b.mul(g, n)))));
+      return b.mul(r, b.sub(b.sub(g, b.mul(n, weightedMean(dyn))), weightedMean(dy)));
     };
-    return [needs(0) ? dx() : undefined, needs(1) ? unbroadcast(b, b.mul(dy, n), weight.shape) : undefined];
+    const ones = () => b.broadcast(b.scalar(1), [1, rows]);
+    const dWeight = () => b.reshape(b.matMul(ones(), flat(dyn)), weight.shape);
+    return [needs(0) ? dx() : undefined, needs(1) ? dWeight() : undefined];
   },
 
   // Adds its rows onto whatever gradient the table already has: a table tied to the head gets one dense gradient.
