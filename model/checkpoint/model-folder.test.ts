@@ -56,7 +56,7 @@ describe("a model folder", () => {
     const refused = await errorOf(writeModelFolder(folder, model));
     expect(refused).toMatchObject({ code: "MODEL_FOLDER_NOT_EMPTY", path: folder });
     const file = join(folder, "config.json");
-    await expect(writeModelFolder(file, other)).rejects.toMatchObject({
+    await expect(writeModelFolder(file, model)).rejects.toMatchObject({
       code: "MODEL_FOLDER_IS_A_FILE",
       path: file,
     });
