@@ -15,6 +15,10 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
     summary: "peak memory of training, recomputed or not, beside the plan's estimate",
     load: async () => (await import("./memory.ts")).benchMemory,
   },
+  "hand-over": {
+    summary: "a body to the trainer and back: a thread, a child's channel, a file, the trainer's pipe",
+    load: async () => (await import("./hand-over.ts")).benchHandOver,
+  },
   codec: {
     summary: "the codecs on a real update: MB/s, bytes and error",
     load: async () => (await import("./codec.ts")).benchCodec,
