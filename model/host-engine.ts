@@ -19,6 +19,7 @@ import {
 } from "./step-engine.ts";
 import {
   buildGradientStep,
+  gradientTensors,
   groupTensors,
   type ParameterGroup,
   rowScale,
@@ -129,16 +130,16 @@ class HostGroup implements GroupState {
 
   constructor(config: ModelConfig, optimizer: OptimizerConfig, name: ParameterGroup) {
     const specs = groupTensors(config, name);
-    const make = (label: string, lane: number, input: (tensor: string) => string) =>
+    const make = (label: string, lane: number, input: (tensor: string) => string, shaped = specs) =>
       new HostState(
-        specs,
+        shaped,
         { label, input, output: (tensor: string) => stepOutputs.next(input(tensor)) },
         lane,
       );
     this.weights = make(name, 0, (tensor) => tensor);
     this.moment1 = make(`${name} moment 1`, 1, stepInputs.moment1);
     this.moment2 = make(`${name} moment 2`, 2, stepInputs.moment2);
-    this.gradient = make(`${name} gradient`, 3, stepInputs.gradient);
+    this.gradient = make(`${name} gradient`, 3, stepInputs.gradient, gradientTensors(config, name));
     this.#parts = this.weights.pieces.map(({ specs: part }, at) => ({
       kernel: new AdamWKernel(optimizer, {
         weights: this.weights.pieces[at]!.flat,

@@ -5,7 +5,7 @@ import { bodyTensors, EMBEDDING_NAME, embeddingTensors } from "./architecture.ts
 import { backpropagate } from "./autodiff/gradients.ts";
 import { GraphBuilder } from "./graph/builder.ts";
 import type { Graph, Value } from "./graph/ops.ts";
-import { headGradients, headNats } from "./nn/head-loss.ts";
+import { blockedShape, headGradients, headNats } from "./nn/head-loss.ts";
 import { embedded, finerTensors, mptHiddenOf, type Weights } from "./nn/mpt.ts";
 import { adamW, clipByGlobalNorm } from "./optim/adamw.ts";
 import type { ModelConfig, OptimizerConfig, TensorSpec } from "./types.ts";
@@ -47,7 +47,8 @@ export interface GraphOptions {
   readonly chunkLogitsBytes?: number | undefined;
   /**
    * A gradient step leaves to its caller what goes to single rows of the embedding: of its gradient, add row i of
-   * `inputRows` at inputs[i], and `-rowScale` times row i of `hidden` at targets[i]. Default false.
+   * `inputRows` at inputs[i], and `-rowScale` times row i of `hidden` at targets[i]. The embedding's gradient has the shape
+   * that `gradientTensors` gives. Default false.
    */
   readonly rowsApart?: boolean | undefined;
 }
@@ -93,10 +94,9 @@ export function buildGradientStep(
 ): Graph {
   const b = new GraphBuilder();
   const perToken = b.scalar(rowScale(config, batchSize));
-  const others = microBatchSize < batchSize ? trainedTensors(config, trained) : [];
-  const soFar = new Map(
-    others.map(({ spec: { name, shape } }) => [name, b.input(stepInputs.gradient(name), shape)]),
-  );
+  const specsOf = options.rowsApart ? gradientTensors : groupTensors;
+  const others = microBatchSize < batchSize ? trained.flatMap((group) => specsOf(config, group)) : [];
+  const soFar = new Map(others.map(({ name, shape }) => [name, b.input(stepInputs.gradient(name), shape)]));
   const { nats, gradientOf, inputRows, hidden } = differentiated(
     b,
     config,
@@ -141,6 +141,14 @@ export function buildEvaluation(config: ModelConfig, batchSize: number, options:
 /** The tensors of a group as a step takes them, in the order of its flat form. */
 export function groupTensors(config: ModelConfig, group: ParameterGroup): TensorSpec[] {
   return finerTensors(group === "body" ? bodyTensors(config) : embeddingTensors(config));
+}
+
+/** The same by the shapes that their gradients have with `rowsApart`. */
+export function gradientTensors(config: ModelConfig, group: ParameterGroup): TensorSpec[] {
+  return groupTensors(config, group).map(({ name, shape }) => ({
+    name,
+    shape: name === EMBEDDING_NAME ? blockedShape(shape) : shape,
+  }));
 }
 
 function trainedTensors(config: ModelConfig, trained: readonly ParameterGroup[]) {
@@ -189,12 +197,16 @@ function differentiated(
   const known = new Map([[hidden, dHidden]]);
   for (const [name, gradient] of soFar) known.set(weights.get(name)!, gradient);
   if (dHead !== undefined) known.set(head, dHead);
-  const wanted = names.map((name) => weights.get(name)!);
-  // A row that counts as independent of the table sends nothing on to it.
-  const leaves = rowsApart && trainsHead ? [...wanted, rows] : wanted;
+  // Rows that count as independent of the embedding send nothing on to it: its gradient is the head's.
+  const standsFor = (name: string) => (rowsApart && name === EMBEDDING_NAME ? rows : weights.get(name)!);
+  const leaves = names.map(standsFor);
+  if (rowsApart) known.delete(head);
+  else if (dHead !== undefined) known.set(head, dHead);
   const found = b.scope("backward", () => backpropagate(b, known, leaves, { recompute }));
   const gradientOf = new Map(names.map((name, index) => [name, found[index]!]));
-  return { weights, nats, gradientOf, inputRows: found[names.length], hidden };
+  if (!rowsApart || !trainsHead) return { weights, nats, gradientOf, inputRows: undefined, hidden };
+  const inputRows = gradientOf.get(EMBEDDING_NAME)!;
+  return { weights, nats, gradientOf: gradientOf.set(EMBEDDING_NAME, dHead!), inputRows, hidden };
 }
 
 interface Differentiated {

@@ -103,6 +103,7 @@ const rules: { readonly [O in Op]: GradientRule<O> | Forbidden } = {
     return [needs(0) ? forA() : undefined, needs(1) ? forB() : undefined];
   },
 
+  matMulInBlocks: { forbidden: "it makes gradients and is not made to have one" },
   reshape: ({ b, node, dy }) => [b.reshape(dy, node.inputs[0]!.shape)],
   transpose: ({ b, node, dy }) => [b.transpose(dy, inversePermutation(node.attributes.permutation))],
   broadcast: ({ b, node, dy }) => [unbroadcast(b, dy, node.inputs[0]!.shape)],

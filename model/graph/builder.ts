@@ -115,6 +115,8 @@ export class GraphBuilder {
     return this.#apply1("matMul", [a, b], { transposeA, transposeB, alpha });
   }
 
+  matMulInBlocks = (a: Value, b: Value): Value => this.#apply1("matMulInBlocks", [a, b], {});
+
   /** Returns `x` itself where nothing changes. */
   reshape(x: Value, shape: Shape): Value {
     return sameShape(x.shape, shape) ? x : this.#apply1("reshape", [x], { shape });

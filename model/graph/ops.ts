@@ -34,6 +34,8 @@ export interface OpAttributes {
   readonly gelu: None;
   /** alpha * op(a) @ op(b); ranks equal and >= 2, leading (batch) sizes equal, op transposes the last two axes. */
   readonly matMul: { readonly transposeA: boolean; readonly transposeB: boolean; readonly alpha: number };
+  /** (a[k, blocks, m], b[k, n]) -> [blocks, m, n]: a^T @ b, one block of a's m columns after the other. */
+  readonly matMulInBlocks: None;
   readonly reshape: { readonly shape: Shape };
   /** Output axis i is input axis permutation[i]. */
   readonly transpose: { readonly permutation: readonly number[] };

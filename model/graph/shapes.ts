@@ -105,6 +105,12 @@ const shapeRules: { readonly [O in Op]: ShapeRule<O> } = {
     return [float([...a.slice(0, -2), rows, columns])];
   },
 
+  matMulInBlocks(inputs) {
+    const [a, b] = checkTypes(inputs, "float", "float") as [Shape, Shape];
+    must(a.length === 3 && b.length === 2 && a[0] === b[0], "takes a[k,blocks,m] and b[k,n]");
+    return [float([a[1]!, a[2]!, b[1]!])];
+  },
+
   reshape(inputs, { shape }) {
     const [from] = checkTypes(inputs, "float") as [Shape];
     must(elementCount(from) === elementCount(shape), "the number of elements changes");

@@ -8,7 +8,7 @@ import { interpret } from "../runtime/interpreter.ts";
 import { hostData } from "../runtime/session.ts";
 import { normal } from "../testing/op-samples.ts";
 import { runOnCpu } from "../testing/run-on-cpu.ts";
-import { CHUNK_LOGITS_BYTES, chunkSizes, headGradients, headNats } from "./head-loss.ts";
+import { blockedShape, CHUNK_LOGITS_BYTES, chunkSizes, headGradients, headNats } from "./head-loss.ts";
 
 const tokens = 7;
 const vocabulary = 11;
@@ -142,5 +142,19 @@ describe("cross-entropy in chunks", () => {
       interpret(build("plain"), feeds).nats![0]!,
       12,
     );
+  });
+});
+
+describe("the blocks of the head's gradient", () => {
+  it.each([
+    { vocabularySize: 8192, blocks: 16, rows: 512 },
+    { vocabularySize: 50_257, blocks: 29, rows: 1733 },
+    { vocabularySize: 7919, blocks: 1, rows: 7919 },
+    { vocabularySize: 37, blocks: 1, rows: 37 },
+    // 2 * 5 * 379 and 2 * 3 * 5 * 379: the nearer of 379 and 758, of 379, 758 and 1137.
+    { vocabularySize: 3790, blocks: 10, rows: 379 },
+    { vocabularySize: 11_370, blocks: 30, rows: 379 },
+  ])("of $vocabularySize rows are $blocks of $rows", ({ vocabularySize, blocks, rows }) => {
+    expect(blockedShape([vocabularySize, 7])).toEqual([blocks, rows, 7]);
   });
 });

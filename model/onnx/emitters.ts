@@ -52,6 +52,14 @@ const emitters: { readonly [O in Op]: Emitter<O> } = {
     });
   },
 
+  // transBatchA takes the first axis for the last but one: the blocks become the batch, and nothing is moved in memory.
+  matMulInBlocks({ writer, inputNames, outputNames }) {
+    const b = writer.intermediate("Unsqueeze", [inputNames[1]!, writer.int64([0])]);
+    writer.node("FusedMatMul", [inputNames[0]!, b], outputNames, {
+      domain: MICROSOFT,
+      attributes: { transA: { int: 1 }, transBatchA: { int: 1 } },
+    });
+  },
   reshape({ writer, attributes: { shape }, inputNames, outputNames }) {
     writer.node("Reshape", [...inputNames, writer.int64(shape)], outputNames);
   },

@@ -78,6 +78,18 @@ const kernels: { readonly [O in Op]: Kernel<O> } = {
     return [result];
   },
 
+  matMulInBlocks({ inputs, outputs }) {
+    const [a, b] = inputs as [ReferenceTensor, ReferenceTensor];
+    const [inner, columns] = b.shape as [number, number];
+    const rows = a.data.length / inner;
+    const result = new Float64Array(elementCount(outputs[0]!.shape));
+    result.forEach((_, at) => {
+      const [row, column] = [Math.floor(at / columns), at % columns];
+      for (let k = 0; k < inner; k++) result[at]! += a.data[k * rows + row]! * b.data[k * columns + column]!;
+    });
+    return [result];
+  },
+
   reshape: ({ inputs }) => [Float64Array.from(inputs[0]!.data)],
 
   transpose({ inputs, attributes: { permutation }, outputs }) {

@@ -102,6 +102,13 @@ export const opSamples: { readonly [O in Op]: readonly OpSample<O>[] } = {
     matMul([2, 4, 5], [2, 7, 5], false, true, 0.6),
     matMul([3, 5, 4], [3, 7, 5], true, true, 1.7),
   ],
+  matMulInBlocks: [
+    {
+      id: "three blocks",
+      inputs: [normal("blocks a", [5, 3, 2]), normal("blocks b", [5, 4])],
+      attributes: {},
+    },
+  ],
   reshape: [{ id: "merges axes", inputs: [normal("reshape", [2, 3, 5])], attributes: { shape: [5, 6] } }],
   transpose: [
     // A cycle of order 4: the inverse permutation is not the permutation itself.
