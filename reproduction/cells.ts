@@ -20,6 +20,8 @@ export type Pretraining =
       readonly temperature: number;
       readonly matched: "steps" | "tokens";
       readonly learningRate: number;
+      /** Not tuned: DEPT's own rate, where std's is another. */
+      readonly untuned?: true;
     }
   | { readonly method: "local"; readonly source: string; readonly learningRate: number }
   | { readonly method: Variant; readonly codec: CodecName; readonly learningRate: number };
@@ -134,6 +136,9 @@ export function mainCells(
       matched,
       learningRate: stdRate(temperature),
     })),
+    ...(stdRate(0) === learningRate
+      ? []
+      : [{ method: "std" as const, temperature: 0, matched, learningRate, untuned: true as const }]),
     { method: "act", temperature: 0, matched, learningRate },
   ]);
   const variants = CODECS.flatMap((codec): Pretraining[] =>
@@ -172,9 +177,9 @@ export function labelOf(pretraining: Pretraining | undefined): string {
   switch (pretraining.method) {
     case "std":
     case "act": {
-      const { method, temperature, matched } = pretraining;
+      const { method, temperature, matched, untuned } = pretraining;
       const mixed = method === "act" ? method : `${method} τ ${temperature}`;
-      return matched === "tokens" ? `${mixed} by tokens` : mixed;
+      return `${mixed}${matched === "tokens" ? " by tokens" : ""}${untuned ? " at DEPT's rate" : ""}`;
     }
     case "local":
       return `local ${pretraining.source}`;

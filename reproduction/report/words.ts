@@ -27,7 +27,8 @@ communication.
 
 export const METHODS = `
 - **std**: the sources mixed in one model with one vocabulary; a sequence's source is drawn in proportion to its bytes to the
-  power τ (0 uniform, 1 proportional). Communicates at every step.
+  power τ (0 uniform, 1 proportional). Communicates at every step. It has the learning rate that suited it best; "at DEPT's
+  rate" is the same without that choice, a control for what the rate does.
 - **act**: as std (τ 0), with the embedding and its moments begun anew every round's worth of steps (active forgetting).
 - **local**: each source alone, with its own vocabulary. No body for all comes of it.
 - **glob**: body and embedding averaged; **trim**: of the embedding only the rows that a peer's text uses, each averaged over
