@@ -29,6 +29,7 @@ const CHANNEL_OF_STREAM: Readonly<Record<StreamName, TrafficChannel>> = {
   payload: "payload",
   asset: "snapshot",
   "store-asset": "snapshot",
+  offer: "control",
 };
 
 /** libp2p's own metrics are of no interest here. */

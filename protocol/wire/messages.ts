@@ -23,7 +23,14 @@ import { MAX_ADDRESS_BYTES } from "./fields.ts";
 import { presenceCodec, updateCodec } from "./gossip.ts";
 import { MAX_ENVELOPE_BYTES } from "./signed.ts";
 import type { StreamName } from "./topics.ts";
-import type { InventoryRequest, InventoryResponse, SnapshotRequest, SnapshotResponse } from "./transfer.ts";
+import type {
+  InventoryRequest,
+  InventoryResponse,
+  OfferRequest,
+  OfferResponse,
+  SnapshotRequest,
+  SnapshotResponse,
+} from "./transfer.ts";
 import * as transfer from "./transfer.ts";
 
 export interface WireMessages {
@@ -46,6 +53,8 @@ export interface WireMessages {
   assetOpen: AssetOpen;
   storeAssetOpen: StoreAssetOpen;
   storeAssetAnswer: StoreAssetAnswer;
+  offerRequest: OfferRequest;
+  offerResponse: OfferResponse;
 }
 export type MessageName = keyof WireMessages;
 
@@ -102,6 +111,9 @@ export const MESSAGES: { readonly [Name in MessageName]: MessageSpec<WireMessage
   // Once per new run, and by each peer that meets the rendezvous again.
   storeAssetOpen: { id: 18, version: 1, channel: ["store-asset"], maxBytes: 96, rate: { burst: 8, perSecond: 0.05 }, codec: assets.storeAssetOpenCodec },
   storeAssetAnswer: { id: 19, version: 1, channel: ["store-asset"], maxBytes: 256, rate: undefined, codec: assets.storeAssetAnswerCodec },
+  // Of a round's updates to two peers each; each makes the asked fetch a payload once at most.
+  offerRequest: { id: 20, version: 1, channel: ["offer"], maxBytes: MAX_ENVELOPE_BYTES + 4, rate: { burst: 16, perSecond: 1 }, codec: transfer.offerRequestCodec },
+  offerResponse: { id: 21, version: 1, channel: ["offer"], maxBytes: 16, rate: undefined, codec: transfer.offerResponseCodec },
 };
 
 /** The bytes of our own message. Throws RangeError where a value or the whole is out of bounds: that is a bug. */
@@ -132,6 +144,7 @@ export const EXCHANGES = {
   "store-manifest": { request: "storeManifestRequest", response: "storeManifestResponse" },
   inventory: { request: "inventoryRequest", response: "inventoryResponse" },
   snapshot: { request: "snapshotRequest", response: "snapshotResponse" },
+  offer: { request: "offerRequest", response: "offerResponse" },
 } as const satisfies Partial<Record<StreamName, { request: MessageName; response: MessageName }>>;
 export type ExchangeName = keyof typeof EXCHANGES;
 export type RequestOf<Name extends ExchangeName> = WireMessages[(typeof EXCHANGES)[Name]["request"]];

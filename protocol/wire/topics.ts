@@ -30,6 +30,7 @@ export const STREAM_NAMES = [
   "tiles",
   "asset",
   "store-asset",
+  "offer",
 ] as const;
 export type StreamName = (typeof STREAM_NAMES)[number];
 

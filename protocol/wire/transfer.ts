@@ -9,6 +9,8 @@ import { readHex32, readInt31, readList, SHA256_BYTES, writeHex32, writeInt31, w
 import {
   InventoryRequestSchema,
   InventoryResponseSchema,
+  OfferRequestSchema,
+  OfferResponseSchema,
   SnapshotRequestSchema,
   SnapshotResponseSchema,
 } from "./generated/glossa_pb.ts";
@@ -37,6 +39,15 @@ export interface SnapshotResponse {
   readonly snapshot: SnapshotManifest | undefined;
 }
 
+/** The author of an update asks a peer to have its payload before others hear of it. */
+export interface OfferRequest {
+  readonly update: SignedUpdate;
+}
+
+export interface OfferResponse {
+  readonly held: boolean;
+}
+
 const writeUpdates = (updates: readonly SignedUpdate[]) =>
   writeList(updates, "updates", MAX_INVENTORY_UPDATES, ({ envelope }) => new Uint8Array(envelope));
 
@@ -46,6 +57,16 @@ const readUpdates = (envelopes: readonly Uint8Array[]) =>
     if (!opened.ok) throw new FieldError(opened.rejection.detail, opened.rejection.offence);
     return opened.value.message;
   });
+
+export const offerRequestCodec: Codec<OfferRequest> = protoCodec(OfferRequestSchema, {
+  write: ({ update }) => ({ update: new Uint8Array(update.envelope) }),
+  read: ({ update }) => ({ update: readUpdates([update])[0]! }),
+});
+
+export const offerResponseCodec: Codec<OfferResponse> = protoCodec(OfferResponseSchema, {
+  write: ({ held }) => ({ held }),
+  read: ({ held }) => ({ held }),
+});
 
 export const inventoryRequestCodec: Codec<InventoryRequest> = protoCodec(InventoryRequestSchema, {
   write: ({ runId, fromRound }) => ({

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file glossa.proto.
  */
 export const file_glossa: GenFile = /*@__PURE__*/
-  fileDesc("CgxnbG9zc2EucHJvdG8SC2dsb3NzYS53aXJlIksKCEVudmVsb3BlEhAKBnVwZGF0ZRgBIAEoDEgAEhIKCHByZXNlbmNlGAIgASgMSAASEQoJc2lnbmF0dXJlGA8gASgMQgYKBGJvZHkiugEKClVwZGF0ZUJvZHkSDgoGcnVuX2lkGAEgASgMEg4KBmF1dGhvchgCIAEoDBINCgVyb3VuZBgDIAEoDRIPCgdwYXlsb2FkGAQgASgMEhUKDXBheWxvYWRfYnl0ZXMYBSABKA0SEQoJYmFzZV9yb290GAYgASgMEg4KBnRva2VucxgHIAEoBBIbChNsb3NzX25hdHNfcGVyX3Rva2VuGAggASgBEhUKDWJpdHNfcGVyX2J5dGUYCSABKAEigAIKDFByZXNlbmNlQm9keRIOCgZydW5faWQYASABKAwSDgoGYXV0aG9yGAIgASgMEgwKBG5hbWUYAyABKAkSEAoIc2VxdWVuY2UYBCABKAQSDQoFcGhhc2UYBSABKA0SDQoFcm91bmQYBiABKA0SDAoEcm9vdBgHIAEoDBIUCgxjbG9zZWRfcm91bmQYCCABKA0SEwoLY2xvc2VkX3Jvb3QYCSABKAwSFAoMb3Blbl91cGRhdGVzGAogASgMEgwKBHN0ZXAYCyABKA0SDQoFc3RlcHMYDCABKA0SFQoNYml0c19wZXJfYnl0ZRgNIAEoARIPCgdsZWF2aW5nGA4gASgIIkoKE1BlZXJFeGNoYW5nZVJlcXVlc3QSDgoGcnVuX2lkGAEgASgMEhAKCHJlZ2lzdGVyGAIgASgIEhEKCWFkZHJlc3NlcxgDIAMoCSJNChRQZWVyRXhjaGFuZ2VSZXNwb25zZRINCgVrbm93bhgBIAEoCBImCgVwZWVycxgCIAMoCzIXLmdsb3NzYS53aXJlLlBlZXJSZWNvcmQiLQoKUGVlclJlY29yZBIMCgRwZWVyGAEgASgMEhEKCWFkZHJlc3NlcxgCIAMoCSIkChJSdW5NYW5pZmVzdFJlcXVlc3QSDgoGcnVuX2lkGAEgASgMIjkKE1J1bk1hbmlmZXN0UmVzcG9uc2USFQoIbWFuaWZlc3QYASABKAxIAIgBAUILCglfbWFuaWZlc3QiKAoUU3RvcmVNYW5pZmVzdFJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAwiNwoVU3RvcmVNYW5pZmVzdFJlc3BvbnNlEg4KBnN0b3JlZBgBIAEoCBIOCgZyZWFzb24YAiABKAkiNgoQSW52ZW50b3J5UmVxdWVzdBIOCgZydW5faWQYASABKAwSEgoKZnJvbV9yb3VuZBgCIAEoDSIkChFJbnZlbnRvcnlSZXNwb25zZRIPCgd1cGRhdGVzGAEgAygMIiEKD1NuYXBzaG90UmVxdWVzdBIOCgZydW5faWQYASABKAwiTQoQU25hcHNob3RSZXNwb25zZRIsCghzbmFwc2hvdBgBIAEoCzIVLmdsb3NzYS53aXJlLlNuYXBzaG90SACIAQFCCwoJX3NuYXBzaG90Il4KCFNuYXBzaG90Eg4KBnJ1bl9pZBgBIAEoDBIUCgxjbG9zZWRfcm91bmQYAiABKA0SDAoEcm9vdBgDIAEoDBINCgV0aWxlcxgEIAEoDBIPCgd1cGRhdGVzGAUgAygMIjEKC1BheWxvYWRPcGVuEg4KBnJ1bl9pZBgBIAEoDBISCgpjb250ZW50X2lkGAIgASgMIikKCVRpbGVzT3BlbhIOCgZydW5faWQYASABKAwSDAoEcm9vdBgCIAEoDCJECghCdWxrSGVhZBINCgVmb3VuZBgBIAEoCBIUCgxsZW5ndGhfYnl0ZXMYAiABKAQSEwoLY2h1bmtfYnl0ZXMYAyABKA0iHQoMQ2h1bmtSZXF1ZXN0Eg0KBWluZGV4GAEgASgNIi8KCUFzc2V0T3BlbhIOCgZydW5faWQYASABKAwSEgoKY29udGVudF9pZBgCIAEoDCJKCg5TdG9yZUFzc2V0T3BlbhIOCgZydW5faWQYASABKAwSEgoKY29udGVudF9pZBgCIAEoDBIUCgxsZW5ndGhfYnl0ZXMYAyABKAQiQgoQU3RvcmVBc3NldEFuc3dlchIOCgZzdG9yZWQYASABKAgSDgoGd2FudGVkGAIgASgIEg4KBnJlYXNvbhgDIAEoCWIGcHJvdG8z");
+  fileDesc("CgxnbG9zc2EucHJvdG8SC2dsb3NzYS53aXJlIksKCEVudmVsb3BlEhAKBnVwZGF0ZRgBIAEoDEgAEhIKCHByZXNlbmNlGAIgASgMSAASEQoJc2lnbmF0dXJlGA8gASgMQgYKBGJvZHkiugEKClVwZGF0ZUJvZHkSDgoGcnVuX2lkGAEgASgMEg4KBmF1dGhvchgCIAEoDBINCgVyb3VuZBgDIAEoDRIPCgdwYXlsb2FkGAQgASgMEhUKDXBheWxvYWRfYnl0ZXMYBSABKA0SEQoJYmFzZV9yb290GAYgASgMEg4KBnRva2VucxgHIAEoBBIbChNsb3NzX25hdHNfcGVyX3Rva2VuGAggASgBEhUKDWJpdHNfcGVyX2J5dGUYCSABKAEigAIKDFByZXNlbmNlQm9keRIOCgZydW5faWQYASABKAwSDgoGYXV0aG9yGAIgASgMEgwKBG5hbWUYAyABKAkSEAoIc2VxdWVuY2UYBCABKAQSDQoFcGhhc2UYBSABKA0SDQoFcm91bmQYBiABKA0SDAoEcm9vdBgHIAEoDBIUCgxjbG9zZWRfcm91bmQYCCABKA0SEwoLY2xvc2VkX3Jvb3QYCSABKAwSFAoMb3Blbl91cGRhdGVzGAogASgMEgwKBHN0ZXAYCyABKA0SDQoFc3RlcHMYDCABKA0SFQoNYml0c19wZXJfYnl0ZRgNIAEoARIPCgdsZWF2aW5nGA4gASgIIkoKE1BlZXJFeGNoYW5nZVJlcXVlc3QSDgoGcnVuX2lkGAEgASgMEhAKCHJlZ2lzdGVyGAIgASgIEhEKCWFkZHJlc3NlcxgDIAMoCSJNChRQZWVyRXhjaGFuZ2VSZXNwb25zZRINCgVrbm93bhgBIAEoCBImCgVwZWVycxgCIAMoCzIXLmdsb3NzYS53aXJlLlBlZXJSZWNvcmQiLQoKUGVlclJlY29yZBIMCgRwZWVyGAEgASgMEhEKCWFkZHJlc3NlcxgCIAMoCSIkChJSdW5NYW5pZmVzdFJlcXVlc3QSDgoGcnVuX2lkGAEgASgMIjkKE1J1bk1hbmlmZXN0UmVzcG9uc2USFQoIbWFuaWZlc3QYASABKAxIAIgBAUILCglfbWFuaWZlc3QiKAoUU3RvcmVNYW5pZmVzdFJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAwiNwoVU3RvcmVNYW5pZmVzdFJlc3BvbnNlEg4KBnN0b3JlZBgBIAEoCBIOCgZyZWFzb24YAiABKAkiNgoQSW52ZW50b3J5UmVxdWVzdBIOCgZydW5faWQYASABKAwSEgoKZnJvbV9yb3VuZBgCIAEoDSIkChFJbnZlbnRvcnlSZXNwb25zZRIPCgd1cGRhdGVzGAEgAygMIiEKD1NuYXBzaG90UmVxdWVzdBIOCgZydW5faWQYASABKAwiTQoQU25hcHNob3RSZXNwb25zZRIsCghzbmFwc2hvdBgBIAEoCzIVLmdsb3NzYS53aXJlLlNuYXBzaG90SACIAQFCCwoJX3NuYXBzaG90Il4KCFNuYXBzaG90Eg4KBnJ1bl9pZBgBIAEoDBIUCgxjbG9zZWRfcm91bmQYAiABKA0SDAoEcm9vdBgDIAEoDBINCgV0aWxlcxgEIAEoDBIPCgd1cGRhdGVzGAUgAygMIh4KDE9mZmVyUmVxdWVzdBIOCgZ1cGRhdGUYASABKAwiHQoNT2ZmZXJSZXNwb25zZRIMCgRoZWxkGAEgASgIIjEKC1BheWxvYWRPcGVuEg4KBnJ1bl9pZBgBIAEoDBISCgpjb250ZW50X2lkGAIgASgMIikKCVRpbGVzT3BlbhIOCgZydW5faWQYASABKAwSDAoEcm9vdBgCIAEoDCJECghCdWxrSGVhZBINCgVmb3VuZBgBIAEoCBIUCgxsZW5ndGhfYnl0ZXMYAiABKAQSEwoLY2h1bmtfYnl0ZXMYAyABKA0iHQoMQ2h1bmtSZXF1ZXN0Eg0KBWluZGV4GAEgASgNIi8KCUFzc2V0T3BlbhIOCgZydW5faWQYASABKAwSEgoKY29udGVudF9pZBgCIAEoDCJKCg5TdG9yZUFzc2V0T3BlbhIOCgZydW5faWQYASABKAwSEgoKY29udGVudF9pZBgCIAEoDBIUCgxsZW5ndGhfYnl0ZXMYAyABKAQiQgoQU3RvcmVBc3NldEFuc3dlchIOCgZzdG9yZWQYASABKAgSDgoGd2FudGVkGAIgASgIEg4KBnJlYXNvbhgDIAEoCWIGcHJvdG8z");
 
 /**
  * What travels over gossipsub. Exactly one of the bodies is set; its field says what was signed, and the signature
@@ -527,6 +527,46 @@ export const SnapshotSchema: GenMessage<Snapshot> = /*@__PURE__*/
   messageDesc(file_glossa, 14);
 
 /**
+ * "I am about to announce this; have it before others hear of it." Asked by the author.
+ *
+ * @generated from message glossa.wire.OfferRequest
+ */
+export type OfferRequest = Message<"glossa.wire.OfferRequest"> & {
+  /**
+   * Envelope with `update` set
+   *
+   * @generated from field: bytes update = 1;
+   */
+  update: Uint8Array;
+};
+
+/**
+ * Describes the message glossa.wire.OfferRequest.
+ * Use `create(OfferRequestSchema)` to create a new message.
+ */
+export const OfferRequestSchema: GenMessage<OfferRequest> = /*@__PURE__*/
+  messageDesc(file_glossa, 15);
+
+/**
+ * @generated from message glossa.wire.OfferResponse
+ */
+export type OfferResponse = Message<"glossa.wire.OfferResponse"> & {
+  /**
+   * the payload is on the answerer's disk
+   *
+   * @generated from field: bool held = 1;
+   */
+  held: boolean;
+};
+
+/**
+ * Describes the message glossa.wire.OfferResponse.
+ * Use `create(OfferResponseSchema)` to create a new message.
+ */
+export const OfferResponseSchema: GenMessage<OfferResponse> = /*@__PURE__*/
+  messageDesc(file_glossa, 16);
+
+/**
  * @generated from message glossa.wire.PayloadOpen
  */
 export type PayloadOpen = Message<"glossa.wire.PayloadOpen"> & {
@@ -548,7 +588,7 @@ export type PayloadOpen = Message<"glossa.wire.PayloadOpen"> & {
  * Use `create(PayloadOpenSchema)` to create a new message.
  */
 export const PayloadOpenSchema: GenMessage<PayloadOpen> = /*@__PURE__*/
-  messageDesc(file_glossa, 15);
+  messageDesc(file_glossa, 17);
 
 /**
  * @generated from message glossa.wire.TilesOpen
@@ -572,7 +612,7 @@ export type TilesOpen = Message<"glossa.wire.TilesOpen"> & {
  * Use `create(TilesOpenSchema)` to create a new message.
  */
 export const TilesOpenSchema: GenMessage<TilesOpen> = /*@__PURE__*/
-  messageDesc(file_glossa, 16);
+  messageDesc(file_glossa, 18);
 
 /**
  * @generated from message glossa.wire.BulkHead
@@ -603,7 +643,7 @@ export type BulkHead = Message<"glossa.wire.BulkHead"> & {
  * Use `create(BulkHeadSchema)` to create a new message.
  */
 export const BulkHeadSchema: GenMessage<BulkHead> = /*@__PURE__*/
-  messageDesc(file_glossa, 17);
+  messageDesc(file_glossa, 19);
 
 /**
  * @generated from message glossa.wire.ChunkRequest
@@ -620,7 +660,7 @@ export type ChunkRequest = Message<"glossa.wire.ChunkRequest"> & {
  * Use `create(ChunkRequestSchema)` to create a new message.
  */
 export const ChunkRequestSchema: GenMessage<ChunkRequest> = /*@__PURE__*/
-  messageDesc(file_glossa, 18);
+  messageDesc(file_glossa, 20);
 
 /**
  * Pulled from any holder like a payload.
@@ -646,7 +686,7 @@ export type AssetOpen = Message<"glossa.wire.AssetOpen"> & {
  * Use `create(AssetOpenSchema)` to create a new message.
  */
 export const AssetOpenSchema: GenMessage<AssetOpen> = /*@__PURE__*/
-  messageDesc(file_glossa, 19);
+  messageDesc(file_glossa, 21);
 
 /**
  * "Here is a file of this run." Whoever keeps it pulls it chunk by chunk over the same stream.
@@ -675,7 +715,7 @@ export type StoreAssetOpen = Message<"glossa.wire.StoreAssetOpen"> & {
  * Use `create(StoreAssetOpenSchema)` to create a new message.
  */
 export const StoreAssetOpenSchema: GenMessage<StoreAssetOpen> = /*@__PURE__*/
-  messageDesc(file_glossa, 20);
+  messageDesc(file_glossa, 22);
 
 /**
  * First answer: is it wanted, or there already. Last answer, after the chunks: is it stored.
@@ -708,5 +748,5 @@ export type StoreAssetAnswer = Message<"glossa.wire.StoreAssetAnswer"> & {
  * Use `create(StoreAssetAnswerSchema)` to create a new message.
  */
 export const StoreAssetAnswerSchema: GenMessage<StoreAssetAnswer> = /*@__PURE__*/
-  messageDesc(file_glossa, 21);
+  messageDesc(file_glossa, 23);
 

@@ -70,5 +70,7 @@ export const SAMPLES: WireMessages = {
   chunkRequest: { index: 3 },
   assetOpen: { runId, contentId: hex("b2") },
   storeAssetOpen: { runId, contentId: hex("b2"), lengthBytes: 20_000_000 },
+  offerRequest: { update: SIGNED },
+  offerResponse: { held: true },
   storeAssetAnswer: { stored: false, wanted: false, reason: "no manifest here names this file" },
 };
