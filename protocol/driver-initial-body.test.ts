@@ -27,7 +27,7 @@ function expectOneBody(swarm: Swarm): void {
 
 describe.each(["spec-opt", "trim", "glob"] as const)("in variant %s the initial body", (variant) => {
   it("of one peer reaches all others, and all start round 0 from it", async () => {
-    const swarm = swarmFrom({ variant, averaging: { minimumPeers: 3 } });
+    const swarm = swarmFrom({ variant, averaging: { minimumPeers: 3 }, seed: 2 });
     await swarm.add("bea", { ...lacking, rows: [1, 2, 3] });
     await swarm.add("ada", { rounds: 5, rows: [2, 3, 9] });
     await swarm.add("cleo", { ...lacking, rows: [3, 29] });

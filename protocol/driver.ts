@@ -112,6 +112,7 @@ class RoundDriver implements Driver {
     inventory: (fromRound) => this.#running?.context.ledger.inventory(fromRound) ?? [],
     snapshot: () => this.#running?.context.ledger.snapshot(),
     tile: (root, index) => this.#running?.context.ledger.tile(root, index),
+    offer: async (update, from) => (await this.#running?.exchange.offered(update, from)) ?? false,
   };
 
   async start(signal: AbortSignal, { heldRows }: StartOptions = {}): Promise<void> {

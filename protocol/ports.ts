@@ -28,6 +28,11 @@ export interface ServedContent {
   snapshot(): SnapshotManifest | undefined;
   /** Bytes (float32 little-endian) of one tile of the body whose root is `root`, if it is the one we serve. */
   tile(root: string, index: number): Uint8Array | undefined;
+  /**
+   * `from` is about to announce this update of its own. Resolves with true once its payload is on our disk, with false where
+   * it will not be, or not soon.
+   */
+  offer?(update: SignedUpdate, from: PeerId): Promise<boolean>;
 }
 
 /** The network as the protocol sees it: gossip out, content in by hash. Every fetch is verified before it resolves. */
@@ -36,6 +41,8 @@ export interface NetworkPort {
   /** Signs, remembers and gossips; resolves with the signed form once it is handed to the mesh. */
   signUpdate(announcement: UpdateAnnouncement): Promise<SignedUpdate>;
   publishUpdate(update: SignedUpdate): Promise<void>;
+  /** Asks `peer` to have the payload of our own update before it is announced; whether it has it. */
+  offerUpdate(peer: PeerId, update: SignedUpdate, signal: AbortSignal): Promise<boolean>;
   publishPresence(presence: Presence): Promise<void>;
   /** Payload of an update from its author or any holder, checked for length and SHA-256. */
   fetchPayload(update: SignedUpdate, holders: readonly PeerId[], signal: AbortSignal): Promise<Uint8Array>;

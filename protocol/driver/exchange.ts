@@ -3,14 +3,20 @@ import type { EffectOf } from "../core/round-events.ts";
 import type { PeerId, SignedUpdate } from "../core/types.ts";
 import { updateKey } from "../core/update-set.ts";
 import type { DriverContext } from "./context.ts";
+import { spreadUpdate } from "./spreading.ts";
 
 /** Of one peer's answer; a run of 1,024 peers with four open rounds fits. */
 const MAX_INVENTORY = 4_096;
+
+/** How long an author that offers its update is kept waiting; it has given up by then. */
+const OFFER_PATIENCE_MS = 20_000;
 
 /** Announcements whose payload is wanted, by update key, and everything done with them. */
 export class UpdateExchange {
   readonly #context: DriverContext;
   readonly #announced = new Map<string, SignedUpdate>();
+  /** Who waits for an offered update to be counted or refused, by update key. */
+  readonly #settling = new Map<string, Set<() => void>>();
 
   constructor(context: DriverContext) {
     this.#context = context;
@@ -113,7 +119,33 @@ export class UpdateExchange {
       computeMs,
     });
     dispatch({ type: "published", id: update.announcement, roots: ledger.roots() });
-    await this.announce(update);
+    // Not waited for: others' updates are counted meanwhile.
+    spreadUpdate(this.#context, update).then(
+      () => this.announce(update),
+      () => {},
+    );
+  }
+
+  /** As `receive`, from the author before it announces. Whether the payload comes to be on the disk here, soon. */
+  async offered(update: SignedUpdate, from: PeerId): Promise<boolean> {
+    const { modules, state, signal } = this.#context;
+    const { round, author, payload } = update.announcement;
+    const isCounted = () => state().counted.get(round)?.get(author) === payload;
+    this.receive(update, from);
+    const key = updateKey(update.announcement);
+    if (isCounted() || !state().wanted.has(key)) return isCounted();
+    await new Promise<void>((resolve) => {
+      const settle = () => {
+        cancel();
+        this.#settling.get(key)?.delete(settle);
+        resolve();
+      };
+      const cancel = modules.clock.after(OFFER_PATIENCE_MS, settle);
+      this.#settling.set(key, (this.#settling.get(key) ?? new Set()).add(settle));
+      if (signal.aborted) settle();
+    });
+    if (this.#settling.get(key)?.size === 0) this.#settling.delete(key);
+    return isCounted();
   }
 
   /** Gossip may fail (no peer subscribed yet): anti-entropy then carries the update. */
@@ -138,5 +170,6 @@ export class UpdateExchange {
       dispatch({ type: "counted", id, replaced: outcome.replaced, roots: ledger.roots() });
     }
     this.#announced.delete(updateKey(id));
+    for (const settle of [...(this.#settling.get(updateKey(id)) ?? [])]) settle();
   }
 }

@@ -18,6 +18,7 @@ import { LinkWatch } from "./link-watch.ts";
 import type { Logger } from "./logger.ts";
 import { silentLogger } from "./logger.ts";
 import { OffenceBook } from "./offences.ts";
+import { serveOffers } from "./offers.ts";
 import { servePayloads } from "./payloads.ts";
 import { RateLimiter } from "./rate-limit.ts";
 import type { HostParts, RunNetwork, RunOptions } from "./run-network.ts";
@@ -193,7 +194,7 @@ class HostNetwork extends HostedRun implements Network {
 
   /** Whatever is asked names its run; of a run that is not here, or no longer, there is nothing. */
   async #serve(): Promise<void> {
-    const { streams, clock } = this.#parts;
+    const { streams, clock, penalise } = this.#parts;
     const gate = new UploadGate(clock);
     const find = (runId: RunId) => this.#own.runs.get(runId);
     await streams.answer(
@@ -204,6 +205,7 @@ class HostNetwork extends HostedRun implements Network {
     await serveInventories(streams, (runId) => find(runId)?.content);
     await servePayloads(streams, (runId) => find(runId)?.content, gate);
     await serveSnapshots(streams, find, gate);
+    await serveOffers(streams, find, penalise);
     await serveAssets(streams, async (runId, contentId) => find(runId)?.openAsset(contentId));
   }
 }

@@ -38,6 +38,7 @@ import { fetchInventory } from "./inventories.ts";
 import type { LinkWatch } from "./link-watch.ts";
 import type { Logger } from "./logger.ts";
 import type { OffenceBook } from "./offences.ts";
+import { offerUpdate } from "./offers.ts";
 import { fetchPayload } from "./payloads.ts";
 import { PeerDirectory } from "./peer-directory.ts";
 import type { RateLimiter } from "./rate-limit.ts";
@@ -184,6 +185,10 @@ export class HostedRun implements RunNetwork {
     return this.#options.bodyValues;
   }
 
+  get maxPayloadBytes(): number {
+    return this.#options.maxPayloadBytes;
+  }
+
   attach(attachments: NetworkAttachments): void {
     this.#attached = attachments;
   }
@@ -220,6 +225,10 @@ export class HostedRun implements RunNetwork {
     const recipients = await this.#gossip.publish(update.envelope);
     const { round, author } = update.announcement;
     this.#parts.logger.debug({ round, author, recipients }, "update published");
+  }
+
+  offerUpdate(peer: PeerId, update: SignedUpdate, signal: AbortSignal): Promise<boolean> {
+    return offerUpdate(this.#parts.streams, peer, update, this.#untilStopped(signal));
   }
 
   async publishPresence(presence: Presence): Promise<void> {

@@ -19,7 +19,7 @@ import type { Power } from "./power.ts";
 import { seededRandom } from "./random.ts";
 import { Topology } from "./topology.ts";
 import { type Channel, Traffic } from "./traffic.ts";
-import { fetchPayload, fetchSnapshot } from "./transfers.ts";
+import { fetchPayload, fetchSnapshot, offerUpdate } from "./transfers.ts";
 import type { VirtualClock } from "./virtual-clock.ts";
 
 export type { Conditions } from "./network-model.ts";
@@ -120,6 +120,7 @@ export class SimulatedNetwork {
           this.#deliver(self, peer, ({ listener }, from) => listener.onUpdate(update, from));
         }
       },
+      offerUpdate: (peer, update, signal) => power.through(offerUpdate(this, self, peer, update, signal)),
       publishPresence: async (presence: Presence) => {
         if (power.on) this.#gossipPresence(self, presence);
       },

@@ -56,6 +56,19 @@ export async function fetchPayload(
   throw new Error(`no holder gave the payload ${id.slice(0, 12)}`);
 }
 
+/** protocol/net/offers.ts. */
+export function offerUpdate(
+  network: SimulatedNetwork,
+  self: PeerId,
+  peer: PeerId,
+  update: SignedUpdate,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { sizes } = network;
+  const asked = (content: ServedContent) => content.offer?.(update, self) ?? false;
+  return network.request(self, peer, "control", signal, asked, () => sizes.request + sizes.update);
+}
+
 /** The preferred peers first; where connections are few, any other neighbour may have it too. */
 function sourcesOf(
   network: SimulatedNetwork,
