@@ -126,13 +126,15 @@ export interface ServeOptions<M extends Methods> {
   readonly transferOf?: (result: unknown) => TransferListItem[];
   /** Methods that do not wait for the calls before them, nor others for them. */
   readonly concurrent?: ReadonlySet<keyof M>;
+  /** Errors after which this side is good for nothing: not answered but thrown from here, so that it ends like a crash. */
+  readonly isFault?: (error: unknown) => boolean;
 }
 
 /** The serving side. */
 export function serve<M extends Methods>(
   port: MessagePort,
   handlers: Handlers<M>,
-  { transferOf = () => [], concurrent = new Set() }: ServeOptions<M> = {},
+  { transferOf = () => [], concurrent = new Set(), isFault = () => false }: ServeOptions<M> = {},
 ): void {
   const running = new Map<number, AbortController>();
   let last: Promise<void> = Promise.resolve();
@@ -146,6 +148,12 @@ export function serve<M extends Methods>(
       const value: unknown = await handler(args, report, controller.signal);
       port.postMessage({ kind: "result", id, value } satisfies Reply, transferOf(value));
     } catch (error) {
+      if (isFault(error)) {
+        setImmediate(() => {
+          throw error;
+        });
+        return;
+      }
       port.postMessage({ kind: "error", id, error: serialize(error) } satisfies Reply);
     } finally {
       running.delete(id);

@@ -25,7 +25,7 @@ const ANOTHER_DEVICE = `take another --device, ${SMALLER.slice("take ".length)}`
 
 /** What they say when memory ends: C++, onnxruntime's arenas, V8 in a process and in a thread, CUDA. */
 const MEMORY_WORDS =
-  /bad_alloc|Failed to allocate memory|Available memory of \d+ is smaller|heap out of memory|OutOfMemory|out of memory|Cannot allocate memory/i;
+  /allocation failed|bad_alloc|bad allocation|Failed to allocate memory|Available memory of \d+ is smaller|heap out of memory|OutOfMemory|out of memory|Cannot allocate memory/i;
 
 const FAULTS: Readonly<Partial<Record<NodeJS.Signals, string>>> = {
   SIGABRT: "the runtime aborted",

@@ -1,7 +1,7 @@
 // A trainer whose process is really killed, again and again: nothing that it has learnt is lost, changed or counted twice.
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -17,6 +17,8 @@ const corpus = fileURLToPath(new URL("../demo/corpora/es-scripture.txt.gz", impo
 const body = { blocks: 1, width: 16, heads: 2, sequenceLength: 16 };
 const vocabularySize = 300;
 const STEPS = 30;
+/** More than V8 needs to go on, less than a step does. */
+const SLACK_BYTES = 64 * 2 ** 20;
 const never = new AbortController().signal;
 
 let directory: string;
@@ -63,6 +65,33 @@ function watched(options: TrainerOptions = {}): Omit<Watched, "genesis"> & { rea
   return { trainer, crashes, resumed, pids, kill: (signal) => process.kill(pids.at(-1)!, signal) };
 }
 
+function optionsOf(name: string, genesis: Float32Array, more: Partial<CreateOptions>): CreateOptions {
+  return {
+    body,
+    genesis,
+    sharedVocabularySize: undefined,
+    optimizer: {
+      learningRate: 0.01,
+      beta1: 0.9,
+      beta2: 0.95,
+      epsilon: 1e-8,
+      weightDecay: 0,
+      gradientClip: 1,
+      warmupSteps: 1,
+      totalSteps: 100,
+      finalLearningRateRatio: 0.1,
+    },
+    batchSize: 4,
+    plan: { localSteps: STEPS, momentsAcrossRounds: "keep", checkpointIntervalMs: 1e9 },
+    device: "auto",
+    threads: 1,
+    privateSeed: "mine",
+    checkpointFile: join(directory, `${name}.checkpoint`),
+    evaluationTokens: 64,
+    ...more,
+  };
+}
+
 /** Ready to train, from the same seeds every time. */
 async function training(
   name: string,
@@ -73,34 +102,8 @@ async function training(
   const { trainer } = watch;
   await trainer.prepare({ ...shared, paths: [corpus] }, () => undefined, never);
   const genesis = await trainer.genesis(body, undefined, "1", never);
-  const optimizer = {
-    learningRate: 0.01,
-    beta1: 0.9,
-    beta2: 0.95,
-    epsilon: 1e-8,
-    weightDecay: 0,
-    gradientClip: 1,
-    warmupSteps: 1,
-    totalSteps: 100,
-    finalLearningRateRatio: 0.1,
-  };
-  await trainer.create(
-    {
-      body,
-      genesis,
-      sharedVocabularySize: undefined,
-      optimizer,
-      batchSize: 4,
-      plan: { localSteps: STEPS, momentsAcrossRounds: "keep", checkpointIntervalMs },
-      device: "auto",
-      threads: 1,
-      privateSeed: "mine",
-      checkpointFile: join(directory, `${name}.checkpoint`),
-      evaluationTokens: 64,
-      ...more,
-    },
-    never,
-  );
+  const plan = { localSteps: STEPS, momentsAcrossRounds: "keep", checkpointIntervalMs } as const;
+  await trainer.create(optionsOf(name, genesis, { plan, ...more }), never);
   return { ...watch, genesis };
 }
 
@@ -232,6 +235,28 @@ it("gives up after crashes with nothing learnt between them, and says what helps
   expect(crashes.map(({ restartInMs }) => restartInMs)).toEqual([0, 0, undefined]);
   await expect(trainer.genesis(body, undefined, "1", never)).rejects.toMatchObject({ crashes: 3 });
 });
+
+// Needs util-linux.
+it.runIf(process.platform === "linux")(
+  "tells that memory runs out, where onnxruntime finds none",
+  async () => {
+    const roomy = { ...body, blocks: 2, width: 128, sequenceLength: 128 };
+    const watch = watched({ restartDelaysMs: [] });
+    const { trainer, pids, crashes } = watch;
+    await trainer.prepare({ ...shared, paths: [corpus] }, () => undefined, never);
+    const genesis = await trainer.genesis(roomy, undefined, "1", never);
+    await trainer.create(optionsOf("short", genesis, { body: roomy, batchSize: 32 }), never);
+    const [, kibibytes] = /VmSize:\s+(\d+)/.exec(await readFile(`/proc/${pids[0]}/status`, "utf8"))!;
+    execFileSync("prlimit", ["--pid", `${pids[0]}`, `--as=${1024 * Number(kibibytes) + SLACK_BYTES}`]);
+    await expect(trainer.trainRound(0, genesis, false, () => undefined, never)).rejects.toMatchObject({
+      code: "trainer-crashed",
+      message: expect.stringMatching(
+        /memory ran out .*; take a smaller --micro-batch or --recompute, and start/,
+      ),
+    });
+    expect(crashes.map(({ cause }) => cause.kind)).toEqual(["memory"]);
+  },
+);
 
 it("ends with the peer's process, also where that is killed", async () => {
   const url = new URL("./trainer.ts", import.meta.url).href;

@@ -170,4 +170,15 @@ function transferOf(result: unknown): ArrayBuffer[] {
   return array instanceof Float32Array ? [array.buffer as ArrayBuffer] : [];
 }
 
-serve(parentPort!, handlers, { concurrent: CONCURRENT_METHODS, transferOf });
+/**
+ * What onnxruntime and V8 throw where memory is short or a driver has failed. The next call would fare no better: another
+ * process begins from the checkpoint, and where that does not help the peer says what does.
+ */
+const FAULT_WORDS =
+  /allocation failed|bad_alloc|bad allocation|Failed to allocate memory|Available memory of \d+ is smaller|out of memory|CUDA failure|CUDNN failure|device (is|was) lost/i;
+
+function isFault(error: unknown): boolean {
+  return error instanceof Error && !("code" in error) && FAULT_WORDS.test(error.message);
+}
+
+serve(parentPort!, handlers, { concurrent: CONCURRENT_METHODS, transferOf, isFault });
