@@ -25,10 +25,10 @@ export interface LinePlot {
   readonly series: readonly Series[];
 }
 
-const WIDTH = 760;
+const WIDTH = 880;
 const HEIGHT = 420;
-const PLOT = { left: 64, right: 560, top: 44, bottom: 364 };
-const LEGEND = { x: 580, line: 22 };
+const PLOT = { left: 64, right: 600, top: 44, bottom: 364 };
+const LEGEND = { x: 620, line: 22 };
 
 /** Distinct also to the colour-blind (after Okabe and Ito), and not too near to white or black. */
 const COLOURS = [

@@ -9,6 +9,8 @@ import { summary } from "./statistics.ts";
 export const STEP_MATCHED = "std τ 0";
 export const TOKEN_MATCHED = "std τ 0 by tokens";
 export const UNTRAINED = "untrained";
+/** The second of them where its learning rate is not chosen. */
+export const UNTUNED = "std τ 0 by tokens at DEPT's rate";
 
 const inDistribution = ({ inDistribution: value }: Entry) => value;
 const outOfDistribution = ({ outOfDistribution: value }: Entry) => value;
@@ -100,7 +102,7 @@ export function directTable({ corpora }: Experiment, results: Results): string {
 
 /** Where the curves of adapting end. */
 export function adaptTable(results: Results): string {
-  const references = [UNTRAINED, STEP_MATCHED, TOKEN_MATCHED];
+  const references = [UNTRAINED, STEP_MATCHED, TOKEN_MATCHED, UNTUNED];
   const rows = results
     .labels("adapt")
     .map((label) => [

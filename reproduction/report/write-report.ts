@@ -20,6 +20,7 @@ import {
   sourceTable,
   TOKEN_MATCHED,
   UNTRAINED,
+  UNTUNED,
 } from "./tables.ts";
 import { CORPORA_FORMAT, INTRODUCTION, METHODS, setupText } from "./words.ts";
 
@@ -39,9 +40,16 @@ export interface ReportOptions {
 }
 
 const VARIANTS_IN_PLOTS = ["glob", "trim", "spec", "spec-opt"];
-const BODIES_IN_PLOTS = [UNTRAINED, STEP_MATCHED, TOKEN_MATCHED, "act", ...VARIANTS_IN_PLOTS];
+const BODIES_IN_PLOTS = [UNTRAINED, STEP_MATCHED, TOKEN_MATCHED, UNTUNED, "act", ...VARIANTS_IN_PLOTS];
 /** As many steps each: one axis. */
-const TRAININGS_IN_PLOTS = [STEP_MATCHED, "std τ 0.3", "std τ 1", "act", ...VARIANTS_IN_PLOTS];
+const TRAININGS_IN_PLOTS = [
+  STEP_MATCHED,
+  "std τ 0 at DEPT's rate",
+  "std τ 0.3",
+  "std τ 1",
+  "act",
+  ...VARIANTS_IN_PLOTS,
+];
 
 export async function writeReport(options: ReportOptions) {
   const { experiment, seeds, cells, finished, directory } = options;
