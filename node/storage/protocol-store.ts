@@ -98,15 +98,22 @@ export class ProtocolStore implements StorePort {
     return this.#payloads.prune(Math.min(round, this.#retention?.payloadFloor ?? round));
   }
 
-  /** What is only retained makes room for what is needed. */
   async #withRoom(write: () => Promise<void>): Promise<void> {
-    try {
-      await write();
-    } catch (error) {
-      if (!(error instanceof DiskFullError) || !(await this.#retention?.yieldSpace())) throw error;
-      await this.#payloads.prune(this.#neededFrom);
-      await write();
+    for (;;) {
+      try {
+        return await write();
+      } catch (error) {
+        if (!(error instanceof DiskFullError) || !(await this.#makeRoom())) throw error;
+      }
     }
+  }
+
+  /** What can be fetched again, then what is only retained, makes room for what is needed. False where neither is left. */
+  async #makeRoom(): Promise<boolean> {
+    if (await this.snapshotDraft.yieldSpace()) return true;
+    if (!(await this.#retention?.yieldSpace())) return false;
+    await this.#payloads.prune(this.#neededFrom);
+    return true;
   }
 }
 

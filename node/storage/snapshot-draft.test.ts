@@ -1,6 +1,8 @@
+import { execFile } from "node:child_process";
 import { mkdtemp, readdir, rm, stat, truncate } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { TILE_BYTES } from "#protocol/core/merkle.ts";
 import { SnapshotDraftFile } from "./snapshot-draft.ts";
@@ -37,4 +39,12 @@ test("a torn tile is shorter or other than it was, and a dropped draft leaves no
   await draft.drop();
   await draft.drop();
   expect(await readdir(directory)).toEqual([]);
+});
+
+test.skipIf(process.platform === "win32")("a draft makes room for what cannot be fetched again", async () => {
+  const script = join(import.meta.dirname, "testing", "outgrow-draft.ts");
+  const command = `ulimit -f 128 && exec "$0" "$1" "$2"`;
+  const args = ["-c", command, process.execPath, script, directory];
+  const { stdout } = await promisify(execFile)("bash", args);
+  expect(stdout.trim()).toBe("DISK_FULL 5 undefined");
 });

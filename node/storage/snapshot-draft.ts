@@ -48,4 +48,14 @@ export class SnapshotDraftFile implements SnapshotDraft {
   async drop(): Promise<void> {
     await rm(this.#path, { force: true });
   }
+
+  /** Drops it to make room; false where there is none. */
+  async yieldSpace(): Promise<boolean> {
+    try {
+      await rm(this.#path);
+      return true;
+    } catch {
+      return false;
+    }
+  }
 }

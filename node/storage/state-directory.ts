@@ -5,7 +5,7 @@
 //   peers.json                 where others were      control.json    where `glossa stats` can ask
 //   protocol.checkpoint        see protocol-store.ts  trainer.checkpoint  embeddings, moments, data position
 //   payloads/<round>/<id>      updates               tokens/          cached token ids
-//   log/                       see update-log.ts
+//   log/                       see update-log.ts     snapshot.draft   see snapshot-draft.ts
 //   groups/<id>/                protocol.checkpoint, payloads and log of a group within the run
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { homedir, hostname } from "node:os";
