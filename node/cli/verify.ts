@@ -60,6 +60,7 @@ export const verifyCommand = defineCommand({
 
 function verifiedText(verified: Verified): string[] {
   const { fromRound, toRound, updates, authors, root, start, isGenesis, heldRound, snapshots } = verified;
+  const { runId, runName, group } = verified;
   const begin = isGenesis
     ? "the run's first body, as its manifest says"
     : `the ${start} of round ${fromRound}`;
@@ -77,7 +78,9 @@ function verifiedText(verified: Verified): string[] {
       : [`${verified.tornBytes} bytes at the log's end are no whole record yet`]),
   ];
   return [
-    ...[done, `  from ${begin}, ${verified.startRoot}`, `  to the body of round ${toRound}, ${root}`],
+    done,
+    `  of ${group === undefined ? "" : `the group ${group} in `}run ${runName}, ${runId}`,
+    ...[`  from ${begin}, ${verified.startRoot}`, `  to the body of round ${toRound}, ${root}`],
     ...facts.map((fact) => `  ${fact}`),
   ];
 }
