@@ -1,7 +1,7 @@
 // NodeConfig: what one peer decides for itself. Nothing in here is agreed with anyone; the run's terms are RunConfig.
 import { availableParallelism, hostname } from "node:os";
 import { z } from "zod";
-import { choice, flagSwitch, integer, setting, text } from "./settings.ts";
+import { choice, decimal, flagSwitch, integer, setting, text } from "./settings.ts";
 
 /** The names people see; they become file names too. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/;
@@ -174,7 +174,7 @@ export const nodeConfigSchema = z
       value: "N",
       group: COMPUTE,
     }),
-    checkpointIntervalSeconds: setting(integer(1, 86_400).default(60), {
+    checkpointIntervalSeconds: setting(decimal(0.1, 86_400).default(60), {
       description: "Longest time between saves; what a power cut may cost of local training.",
       value: "SECONDS",
       group: COMPUTE,

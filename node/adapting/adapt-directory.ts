@@ -13,12 +13,10 @@ import type { BaselineCheckpoint } from "../single-machine/train-baseline.ts";
 import { isLeftover, readIfPresent, writeAtomic, writeJsonAtomic } from "../storage/atomic-file.ts";
 import { storageError } from "../storage/errors.ts";
 import { type Lock, LockHeldError, takeLock } from "../storage/lock.ts";
+import { differentSetting, type OutputSettings } from "../storage/output-settings.ts";
 import { readJson } from "../storage/state-directory.ts";
 import type { CurvePoint } from "./curve.ts";
 import { AdaptationDamagedError, OtherAdaptationError, OutputInUseError } from "./errors.ts";
-
-/** Settings by name that the result depends on. */
-export type AdaptSettings = Readonly<Record<string, string | number | boolean | readonly string[] | null>>;
 
 /** Where the model came from. */
 export interface AdaptSource {
@@ -29,7 +27,8 @@ export interface AdaptSource {
 
 /** What is decided when an adaptation begins. The model that it began with may be gone or trained on afterwards. */
 export interface AdaptPlan {
-  readonly settings: AdaptSettings;
+  /** What the result depends on. */
+  readonly settings: OutputSettings;
   readonly config: ModelConfig;
   readonly optimizer: OptimizerConfig;
   /** Peak rate of the model's pre-training. */
@@ -91,12 +90,10 @@ export class AdaptDirectory {
    * The plan that was made with these settings, `undefined` where none is.
    * @throws OtherAdaptationError where it was made with others, StateCorruptError
    */
-  async plan(settings: AdaptSettings): Promise<AdaptPlan | undefined> {
+  async plan(settings: OutputSettings): Promise<AdaptPlan | undefined> {
     const plan = await readJson<AdaptPlan>(this.#planPath);
     if (plan === undefined) return undefined;
-    const different = Object.keys({ ...plan.settings, ...settings }).find(
-      (name) => JSON.stringify(plan.settings[name]) !== JSON.stringify(settings[name]),
-    );
+    const different = differentSetting(plan.settings, settings);
     if (different === "vocabulary") throw new OtherAdaptationError(this.#output, different);
     if (different !== undefined) throw new OtherAdaptationError(this.#output, `--${different}`);
     return plan;

@@ -16,7 +16,8 @@ import {
   type BaselineResult,
   trainBaseline,
 } from "../single-machine/train-baseline.ts";
-import { AdaptDirectory, type AdaptPlan, type AdaptSettings } from "./adapt-directory.ts";
+import type { OutputSettings } from "../storage/output-settings.ts";
+import { AdaptDirectory, type AdaptPlan } from "./adapt-directory.ts";
 import { type CurvePoint, curveOf, evaluateSources, pointOf } from "./curve.ts";
 import { EmbeddingNotKeptError } from "./errors.ts";
 import { optimizerFor, usualLearningRate } from "./phase-two.ts";
@@ -324,7 +325,7 @@ function beginning(body: Float32Array, embedding: Float32Array, position: MixedP
 }
 
 /** By the names of the flags: what the result depends on. Where and how fast it is computed is not among it. */
-function settingsOf(options: AdaptOptions): AdaptSettings {
+function settingsOf(options: AdaptOptions): OutputSettings {
   const { vocabulary } = options;
   return {
     model: options.model,

@@ -7,7 +7,7 @@ import {
   type TargetVocabulary,
 } from "../adapting/adapt-model.ts";
 import type { CurvePoint } from "../adapting/curve.ts";
-import { nodeConfigSchema } from "../config.ts";
+import { nodeConfigSchema, TEXT } from "../config.ts";
 import { loadModel } from "../models/load-model.ts";
 import { type AdaptEvent, eventWriter } from "../observability/events.ts";
 import { choice, decimal, flagSwitch, integer, setting, text, UsageError } from "../settings.ts";
@@ -15,9 +15,8 @@ import { count, duration, percent } from "../terminal/format.ts";
 import { ProgressLine } from "../terminal/progress-line.ts";
 import { type CommandContext, defineCommand } from "./command.ts";
 
-const { recompute, threads } = nodeConfigSchema.shape;
+const { device, recompute, threads, checkpointIntervalSeconds, textField } = nodeConfigSchema.shape;
 const MODEL = "Model";
-const TEXT = "Text";
 const TRAINING = "Training";
 const COMPUTE = "Computation";
 
@@ -41,7 +40,7 @@ export const adaptCommand = defineCommand({
     }),
     output: setting(text("must be a folder"), {
       description: "Folder of the model to be.",
-      value: "DIRECTORY",
+      value: "FOLDER",
       group: MODEL,
     }),
     force: setting(flagSwitch(), {
@@ -77,11 +76,7 @@ export const adaptCommand = defineCommand({
         group: TEXT,
       },
     ),
-    textField: setting(text().default("text"), {
-      description: "Field of .jsonl or column of .parquet that holds the text.",
-      value: "FIELD",
-      group: TEXT,
-    }),
+    textField,
     sampling: setting(choice(["proportional", "uniform"]).default("proportional"), {
       description: "How several sources are mixed: by the size of their text, or all alike.",
       value: "LAW",
@@ -137,11 +132,7 @@ export const adaptCommand = defineCommand({
       group: TRAINING,
     }),
 
-    device: setting(choice(["auto", "cpu", "webgpu", "cuda"]).default("auto"), {
-      description: "Where to train: auto (the best that works), cpu, webgpu or cuda.",
-      value: "DEVICE",
-      group: COMPUTE,
-    }),
+    device,
     microBatch: setting(integer(1, 65_536).optional(), {
       description: "Sequences computed at once, a divisor of the batch: less memory.",
       value: "N",
@@ -150,11 +141,7 @@ export const adaptCommand = defineCommand({
     }),
     recompute,
     threads,
-    checkpointIntervalSeconds: setting(decimal(0.1, 86_400).default(60), {
-      description: "Longest time between saves.",
-      value: "SECONDS",
-      group: COMPUTE,
-    }),
+    checkpointIntervalSeconds,
   }),
   positionals: "data",
   examples: [

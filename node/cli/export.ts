@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { EXPORT_FORMATS, exportModel } from "../generating/export-model.ts";
 import { loadModel } from "../models/load-model.ts";
+import { eventWriter } from "../observability/events.ts";
 import { choice, flagSwitch, setting, text } from "../settings.ts";
 import { defineCommand } from "./command.ts";
 
@@ -42,10 +43,8 @@ export const exportCommand = defineCommand({
     const model = await loadModel(reference, { signal, global, environment });
     await exportModel(model, output, { format, force }, signal);
     const { source, config } = model;
-    stdout.write(
-      flags.json
-        ? `${JSON.stringify({ exported: { model: source, config, format, output } })}\n`
-        : `Wrote ${source.description} as ${format} to ${output}\n`,
-    );
+    if (flags.json)
+      eventWriter(stdout)({ event: "exported", model: reference, source, config, format, output });
+    else stdout.write(`Wrote ${source.description} as ${format} to ${output}\n`);
   },
 });

@@ -4,8 +4,9 @@ import { text as textOf } from "node:stream/consumers";
 import { z } from "zod";
 import { Decoder } from "#model/inference/decoder.ts";
 import { nodeConfigSchema } from "../config.ts";
-import { type Generation, generateText } from "../generating/generate-text.ts";
-import { loadModel, type ModelSource } from "../models/load-model.ts";
+import { type Generation, type GenerationReport, generateText } from "../generating/generate-text.ts";
+import { loadModel } from "../models/load-model.ts";
+import { eventWriter } from "../observability/events.ts";
 import { decimal, flagSwitch, integer, setting, text } from "../settings.ts";
 import { duration } from "../terminal/format.ts";
 import { paintFor } from "../terminal/paint.ts";
@@ -104,8 +105,15 @@ export const generateCommand = defineCommand({
         },
         signal,
       );
-      if (flags.json) stdout.write(`${JSON.stringify(report(model.source, prompt, seed, generation))}\n`);
-      else {
+      if (flags.json) {
+        const { source } = model;
+        eventWriter(stdout)({
+          event: "generated",
+          model: reference,
+          source,
+          ...report(prompt, seed, generation),
+        });
+      } else {
         stdout.write("\n");
         stderr.write(`${speedLine(seed, generation)}\n`);
       }
@@ -125,10 +133,9 @@ function tokensPerSecond({ samples, generatingMs }: Generation): number {
   return (1000 * tokens) / Math.max(generatingMs, 1e-3);
 }
 
-function report(source: ModelSource, prompt: string, seed: number, generation: Generation) {
+function report(prompt: string, seed: number, generation: Generation): GenerationReport {
   const { promptTokens, samples, promptMs } = generation;
   return {
-    model: source,
     prompt: { text: prompt, tokens: promptTokens },
     seed,
     samples,

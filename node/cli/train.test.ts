@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { PassThrough } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -50,17 +51,32 @@ describe("glossa train", () => {
       "--json",
     );
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
-    const { trained } = JSON.parse(stdout);
-    expect(trained).toMatchObject([{ method: "std", steps: 8, tokens: 8 * 2 * 16, vocabularySize: 300 }]);
-    expect(Object.keys(trained[0].bitsPerByte)).toEqual(["en-novels", "es-scripture", "zh-poetry"]);
+    const trained = JSON.parse(stdout.trim().split("\n").at(-1)!);
+    expect(trained).toMatchObject({
+      event: "trained",
+      method: "std",
+      steps: 8,
+      tokens: 8 * 2 * 16,
+      wasDone: false,
+    });
+    expect(trained.vocabularySize).toBe(300);
+    expect(Object.keys(trained.bitsPerByte)).toEqual(["en-novels", "es-scripture", "zh-poetry"]);
     const { config, embedding, provenance } = await readModelFolder(output);
     expect(config).toEqual({ blocks: 1, width: 16, heads: 2, sequenceLength: 16, vocabularySize: 300 });
     expect(embedding).toHaveLength(300 * 16);
     expect(provenance).toMatchObject({ method: "std", steps: 8, learningRate: 2e-3 });
     expect(JSON.stringify(provenance)).not.toContain(directory);
-    // A model that is there is not trained over.
-    expect((await glossa("train", ...COMMON, "--output", output, ...texts)).exitCode).not.toBe(0);
-    expect(await readdir(output)).not.toContain(".train");
+    expect(await readdir(join(output, ".train"))).toEqual(["plan.json"]);
+    // What is there is not trained again, and not trained over.
+    const again = await glossa("train", ...COMMON, "--output", output, ...texts, "--json");
+    expect(JSON.parse(again.stdout)).toEqual({ ...trained, wasDone: true });
+    const other = ["train", ...COMMON, "--seed", "7", "--output", output, ...texts];
+    expect(await glossa(...other)).toMatchObject({
+      exitCode: 72,
+      stderr: expect.stringMatching(/different --seed/),
+    });
+    expect(await glossa(...other, "--force")).toMatchObject({ exitCode: 0 });
+    expect((await readModelFolder(output)).embedding).not.toEqual(embedding);
   });
 
   it("trains each source alone, with a vocabulary of its own", async () => {
@@ -103,18 +119,27 @@ describe("glossa train", () => {
     expect(await running).toBe(130);
     const changed = await glossa("train", ...slow, "--output", output, ...texts.slice(0, 2));
     expect(changed.exitCode).toBe(72);
-    expect(changed.stderr).toMatch(/other settings or other text/);
+    expect(changed.stderr).toMatch(/different --data/);
   }, 60_000);
 
   it("goes on to the same bits after a kill", async () => {
     const long = [...COMMON.map((word) => (word === "4" ? "400" : word)), "--method", "act"];
-    const training = [...long, "--checkpoint-interval-seconds", "1"];
+    const training = [...long, "--checkpoint-interval-seconds", "0.1"];
     const [whole, killed] = [join(directory, "whole.model"), join(directory, "killed.model")];
     const entry = fileURLToPath(new URL("../bin/glossa.js", import.meta.url));
-    const child = spawn(process.execPath, [entry, "train", ...training, "--output", killed, ...texts], {
-      stdio: "ignore",
-    });
-    await untilThere(join(killed, ".train", "state.checkpoint"));
+    const child = spawn(
+      process.execPath,
+      [entry, "train", ...training, "--output", killed, ...texts, "--json"],
+      {
+        stdio: ["ignore", "pipe", "ignore"],
+      },
+    );
+    let first = "null";
+    for await (const line of createInterface({ input: child.stdout })) {
+      first = line;
+      break;
+    }
+    expect(JSON.parse(first)).toMatchObject({ event: "saved" });
     child.kill("SIGKILL");
     await once(child, "exit");
     expect(existsSync(join(killed, "config.json"))).toBe(false);

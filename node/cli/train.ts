@@ -5,8 +5,9 @@ import { type PresetName, presetNames, presets } from "#protocol/core/presets.ts
 import { parseRunConfig } from "#protocol/core/run-config.ts";
 import { nodeConfigSchema } from "../config.ts";
 import { sourcesOf } from "../evaluating/evaluate-model.ts";
-import { choice, decimal, setting, text, UsageError } from "../settings.ts";
-import { type BaselineEvent, type BaselineReport, runBaseline } from "../single-machine/run-baseline.ts";
+import { eventWriter } from "../observability/events.ts";
+import { choice, decimal, flagSwitch, setting, text, UsageError } from "../settings.ts";
+import { type BaselineEvent, type BaselineResult, runBaseline } from "../single-machine/run-baseline.ts";
 import { count, fixed, percent } from "../terminal/format.ts";
 import { ProgressLine } from "../terminal/progress-line.ts";
 import { table } from "../terminal/table.ts";
@@ -48,9 +49,8 @@ export const trainCommand = defineCommand({
       value: "FOLDER",
       group: "Training",
     }),
-    resume: setting(choice(["automatic", "never"]).default("automatic"), {
-      description: "automatic goes on with a training that was cut off there, never forgets it.",
-      value: "WHEN",
+    force: setting(flagSwitch(), {
+      description: "Begin anew, and replace the model that is in the output folder.",
       group: "Training",
     }),
     preset: setting(choice(presetNames as readonly [PresetName, ...PresetName[]]).default("tiny"), {
@@ -75,12 +75,12 @@ export const trainCommand = defineCommand({
     ["glossa train --output pooled.model en.txt.gz es.txt.gz zh.txt.gz", "One model of three languages"],
     ["glossa train --method local --output alone/ en.txt.gz es.txt.gz", "Each language alone"],
     [
-      "glossa train --method act --temperature 0 --output act.model en/ es/ --json | jq .trained",
+      "glossa train --method act --temperature 0 --output act.model en/ es/ --json | jq .bitsPerByte",
       "For programs",
     ],
   ],
   async run(settings, { signal, stdout, stderr, flags: { json } }) {
-    const { method, temperature, output, resume, preset, data: paths, textField: field, ...more } = settings;
+    const { method, temperature, output, force, preset, data: paths, textField: field, ...more } = settings;
     const { vocabularySize: size, tokenizer: file, device: on, microBatch: atOnce, ...others } = more;
     const { recompute: again, threads: cores, evaluationTokens: tokens, ...rest } = others;
     const { checkpointIntervalSeconds: seconds, ...own } = rest;
@@ -96,10 +96,13 @@ export const trainCommand = defineCommand({
         ? sources.map((source) => ({ sources: [source], output: join(output, fileName(source.name)) }))
         : [{ sources, output }];
     const progress = new ProgressLine(stderr);
-    const reports: BaselineReport[] = [];
+    const write = eventWriter(stdout);
+    let saved: number | undefined;
     try {
       for (const training of trainings) {
-        const report = await runBaseline(
+        const show = json && stderr.isTTY !== true ? () => {} : showing(progress, training.output);
+        saved = undefined;
+        const result = await runBaseline(
           {
             ...training,
             method: method === "local" ? "std" : method,
@@ -108,7 +111,7 @@ export const trainCommand = defineCommand({
             tokenizerPath: file,
             vocabularySize: size,
             run,
-            anew: resume === "never",
+            force,
             device: on,
             threads: cores,
             microBatch: atOnce,
@@ -116,17 +119,27 @@ export const trainCommand = defineCommand({
             evaluationTokens: tokens,
             checkpointIntervalMs: 1000 * seconds,
           },
-          json && stderr.isTTY !== true ? () => {} : showing(progress, training.output),
+          (event) => {
+            if (event.stage === "saved") saved = event.step;
+            if (event.stage === "saved" && json)
+              write({ event: "saved", output: training.output, step: event.step });
+            show(event);
+          },
           signal,
         );
-        reports.push(report);
+        progress.end();
+        if (json) write({ event: "trained", ...result });
+        else stdout.write(`${lines(result)}\n`);
       }
+    } catch (error) {
+      progress.end();
+      if (signal.aborted && saved !== undefined && !json) {
+        progress.print(`Stopped and saved after step ${saved}: the same command goes on.`);
+      }
+      throw error;
     } finally {
       progress.end();
     }
-    stdout.write(
-      json ? `${JSON.stringify({ method, trained: reports })}\n` : `${reports.map(lines).join("\n")}\n`,
-    );
   },
 });
 
@@ -141,12 +154,14 @@ function showing(progress: ProgressLine, output: string): (event: BaselineEvent)
         return progress.show(() => `${output}: vocabulary ${percent(event.fraction)}`);
       case "tokens":
         return progress.show(() => `${output}: tokens of ${event.source} ${percent(event.fraction)}`);
+      case "saved":
+        return;
       case "resumed":
         return progress.print(`${output}: goes on at step ${event.step}`);
       case "evaluated": {
         const values = Object.values(event.bitsPerByte);
         const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-        bitsPerByte = `, ${fixed(mean, 3)} bits per byte held out`;
+        bitsPerByte = `, ${fixed(mean, 3)} bits/byte held out`;
         return;
       }
       case "training":
@@ -159,14 +174,15 @@ function showing(progress: ProgressLine, output: string): (event: BaselineEvent)
   };
 }
 
-function lines(report: BaselineReport): string {
-  const { output, steps, tokens, device, bodyParameters, embeddingParameters, vocabularySize } = report;
+function lines(result: BaselineResult): string {
+  const { output, steps, tokens, device, bodyParameters, embeddingParameters, vocabularySize, wasDone } =
+    result;
   return [
-    `${output}: ${steps} steps, ${count(tokens)} tokens on ${device}; body ${count(bodyParameters)}, ` +
+    `${output}${wasDone ? " was trained before" : ""}: ${steps} steps, ${count(tokens)} tokens on ${device}; body ${count(bodyParameters)}, ` +
       `embedding ${count(embeddingParameters)} parameters (${vocabularySize} tokens)`,
     ...table(
-      [{ title: "  source" }, { title: "bits per byte", align: "right" }],
-      Object.entries(report.bitsPerByte).map(([name, value]) => [`  ${name}`, fixed(value, 4)]),
+      [{ title: "  source" }, { title: "bits/byte", align: "right" }],
+      Object.entries(result.bitsPerByte).map(([name, value]) => [`  ${name}`, fixed(value, 4)]),
     ),
   ].join("\n");
 }

@@ -29,6 +29,15 @@ export interface Generation {
   readonly generatingMs: number;
 }
 
+/** What is said of it at the end. */
+export interface GenerationReport {
+  readonly prompt: { readonly text: string; readonly tokens: readonly number[] };
+  readonly seed: number;
+  readonly samples: readonly Sample[];
+  readonly promptMs: number;
+  readonly tokensPerSecond: number;
+}
+
 /** Who shows texts while they are made. */
 export interface TextObserver {
   onSample?(sample: number): void;

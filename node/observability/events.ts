@@ -2,11 +2,16 @@
 // A public format: add fields and types, never change what is there. Never carries text.
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
+import type { ModelConfig } from "#model/types.ts";
 import type { Variant } from "#protocol/core/run-config.ts";
 import type { CurvePoint } from "../adapting/curve.ts";
 import type { LogEntry } from "../auditing/log-entries.ts";
 import type { Verified } from "../auditing/verify-log.ts";
 import type { AverageEvaluation, SourceEvaluation } from "../evaluating/evaluate-model.ts";
+import type { ExportFormat } from "../generating/export-model.ts";
+import type { GenerationReport } from "../generating/generate-text.ts";
+import type { ModelSource } from "../models/load-model.ts";
+import type { BaselineResult } from "../single-machine/run-baseline.ts";
 
 /** What a peer's group ended with. */
 export interface GroupSummary {
@@ -101,7 +106,7 @@ export type PeerEvent =
     }
   | ({ readonly event: "finished" } & PeerSummary);
 
-/** What the other commands say: `glossa bootstrap` while it runs, `glossa init` and `glossa tokenizer` as their only line. */
+/** What the other commands say: `glossa bootstrap` while it runs, the others as their only line. */
 export type CommandEvent =
   | {
       readonly event: "run-created";
@@ -121,7 +126,21 @@ export type CommandEvent =
       readonly file: string;
       readonly sha256: string;
       readonly vocabularySize: number;
-    };
+    }
+  | {
+      readonly event: "exported";
+      /** What the person called it. */
+      readonly model: string;
+      readonly source: ModelSource;
+      readonly config: ModelConfig;
+      readonly format: ExportFormat;
+      readonly output: string;
+    }
+  | ({
+      readonly event: "generated";
+      readonly model: string;
+      readonly source: ModelSource;
+    } & GenerationReport);
 
 /** What `glossa eval --json` says at its end, a line each: every source of every model, and every model's average. */
 export type EvaluationEvent =
@@ -151,10 +170,15 @@ export type AdaptEvent =
       readonly wasDone: boolean;
     } & CurvePoint);
 
+/** What `glossa train --json` says on the way, and at the end of each model. */
+export type TrainEvent =
+  | { readonly event: "saved"; readonly output: string; readonly step: number }
+  | ({ readonly event: "trained" } & BaselineResult);
+
 /** What `glossa log --json` says, a line for each entry, and `glossa verify --json` at its end. */
 export type AuditEvent = LogEntry | ({ readonly event: "verified" } & Verified);
 
-export type GlossaEvent = PeerEvent | CommandEvent | EvaluationEvent | AdaptEvent | AuditEvent;
+export type GlossaEvent = PeerEvent | CommandEvent | EvaluationEvent | AdaptEvent | TrainEvent | AuditEvent;
 
 /** Prints events; each is one line, however it is buffered. */
 export function eventWriter(output: Writable): (event: GlossaEvent) => void {

@@ -14,15 +14,15 @@ type Extra = {
   readonly position: MixedPosition;
 };
 
-/** The checkpoint belongs to a training with other settings, vocabulary or text. */
+/** What is there belongs to a training with other settings, vocabulary or text. */
 export class OtherTrainingError extends Error {
   readonly code = "STATE_OF_ANOTHER_TRAINING";
   readonly path: string;
 
-  constructor(path: string) {
+  constructor(path: string, difference = "text") {
     super(
-      `${path} was left by a training with other settings or other text: ` +
-        "start with those again to go on with it, or give another output.",
+      `${path} holds a training with a different ${difference}: give the same to go on with it, another --output, ` +
+        "or --force to begin anew.",
     );
     this.name = "OtherTrainingError";
     this.path = path;

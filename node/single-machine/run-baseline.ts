@@ -1,6 +1,7 @@
 // A baseline from text on disk to a model folder: vocabulary, tokens, training with checkpoints, and the model at the end.
 // Where a start was cut off, the next one goes on; the training itself is train-baseline.ts'.
 import { createHash } from "node:crypto";
+import { resolve } from "node:path";
 import { writeModelFolder } from "#model/checkpoint/model-folder.ts";
 import { validationBatches } from "#model/data/batches.ts";
 import { sampleDocuments } from "#model/data/read-documents.ts";
@@ -9,6 +10,8 @@ import { evaluateBitsPerByte } from "#model/eval/bits-per-byte.ts";
 import type { Tokenizer } from "#model/tokenizer/tokenizer.ts";
 import type { Device, ModelConfig, TrainingModel } from "#model/types.ts";
 import { type RunConfig, totalSteps } from "#protocol/core/run-config.ts";
+import { flagOf } from "../settings.ts";
+import type { OutputSettings } from "../storage/output-settings.ts";
 import { obtainVocabulary } from "../trainer/vocabulary.ts";
 import { loadBaselineCheckpoint, saveBaselineCheckpoint } from "./baseline-checkpoint.ts";
 import { type Evaluated, trainBaseline } from "./train-baseline.ts";
@@ -31,8 +34,8 @@ export interface BaselineRunOptions {
   /** Its `model`, `training` and `seed`; what it says of averaging has no effect. */
   readonly run: RunConfig;
   readonly output: string;
-  /** Whether to forget a training that was cut off there. */
-  readonly anew: boolean;
+  /** Begin anew, whatever is in the output folder. */
+  readonly force: boolean;
   readonly device: Device | "auto";
   readonly threads: number;
   readonly microBatch: number | undefined;
@@ -46,6 +49,7 @@ export type BaselineEvent =
   | { readonly stage: "tokenizer"; readonly fraction: number }
   | { readonly stage: "tokens"; readonly source: string; readonly fraction: number }
   | { readonly stage: "resumed"; readonly step: number }
+  | { readonly stage: "saved"; readonly step: number }
   | {
       readonly stage: "training";
       readonly step: number;
@@ -71,6 +75,9 @@ export interface BaselineReport {
   readonly device: Device;
 }
 
+/** `wasDone`: by an earlier start with the same settings. */
+export type BaselineResult = BaselineReport & { readonly wasDone: boolean };
+
 /** Text that a tokenizer is learned from at most; beyond it merges hardly change. */
 const VOCABULARY_SAMPLE_BYTES = 20_000_000;
 
@@ -79,20 +86,42 @@ export async function runBaseline(
   options: BaselineRunOptions,
   onEvent: (event: BaselineEvent) => void,
   signal: AbortSignal,
-): Promise<BaselineReport> {
-  const directory = await TrainDirectory.open(options.output, options);
-  let isDone = false;
+): Promise<BaselineResult> {
+  const settings = settingsOf(options);
+  const directory = await TrainDirectory.open<BaselineReport>(options.output, options);
   try {
+    const done = await directory.begin(settings);
+    if (done !== undefined) return { ...done, output: options.output, wasDone: true };
     const report = await trainIn(directory, options, onEvent, signal);
-    isDone = true;
-    return report;
+    await directory.finish(settings, report);
+    return { ...report, wasDone: false };
   } finally {
-    await (isDone ? directory.finish() : directory.close());
+    await directory.close();
   }
 }
 
+/** By the names of the flags: what the result depends on. Where and how fast it is computed is not among it. */
+function settingsOf(options: BaselineRunOptions): OutputSettings {
+  const { method, sources, textField, temperature, tokenizerPath, vocabularySize, evaluationTokens } =
+    options;
+  const { seed, model, training } = options.run;
+  return {
+    method,
+    data: sources.map(({ path }) => resolve(path)),
+    "text-field": textField,
+    temperature,
+    tokenizer: tokenizerPath === undefined ? null : resolve(tokenizerPath),
+    "vocabulary-size": vocabularySize ?? null,
+    "evaluation-tokens": evaluationTokens,
+    seed,
+    ...Object.fromEntries(
+      Object.entries({ ...model, ...training }).map(([key, value]) => [flagOf(key), value]),
+    ),
+  };
+}
+
 async function trainIn(
-  directory: TrainDirectory,
+  directory: TrainDirectory<BaselineReport>,
   options: BaselineRunOptions,
   onEvent: (event: BaselineEvent) => void,
   signal: AbortSignal,
@@ -134,7 +163,10 @@ async function trainIn(
     {
       sources: datasets.map(({ train }) => train),
       checkpoint,
-      save: (state) => saveBaselineCheckpoint(directory.checkpointFile, identity, state),
+      async save(state) {
+        await saveBaselineCheckpoint(directory.checkpointFile, identity, state);
+        onEvent({ stage: "saved", step: state.progress.step });
+      },
       evaluate,
       onStep(step, steps, loss) {
         const seconds = (performance.now() - startedMs) / 1000;
@@ -156,7 +188,7 @@ async function trainIn(
       embedding,
       tokenizer: tokenizer.toJson(),
       provenance: {
-        madeBy: "glossa train",
+        madeWith: "glossa",
         method,
         sources: names,
         temperature,
@@ -184,7 +216,7 @@ async function trainIn(
 }
 
 async function prepare(
-  directory: TrainDirectory,
+  directory: TrainDirectory<BaselineReport>,
   options: BaselineRunOptions,
   onEvent: (event: BaselineEvent) => void,
   signal: AbortSignal,

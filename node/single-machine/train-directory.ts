@@ -1,5 +1,6 @@
-// The output folder of a training on one machine while it is made. What has to survive a kill lies in .train beside the
-// model to be, and goes when the model is there.
+// The output folder of a training on one machine. What has to survive a kill lies in .train beside the model to be; when
+// the model is there, only plan.json stays, and says so.
+//   .train/plan.json        settings, and the report once it is done
 //   .train/tokenizer.json   the vocabulary          .train/state.checkpoint   weights, moments, position in the text
 //   .train/tokens/          cached token ids        .train/lock               who is at it
 import { mkdir, readdir, rm } from "node:fs/promises";
@@ -7,13 +8,24 @@ import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { ModelFolderNotEmptyError } from "#model/checkpoint/hugging-face/errors.ts";
 import { makeOutputFolder } from "#model/checkpoint/model-folder.ts";
+import { writeJsonAtomic } from "../storage/atomic-file.ts";
 import { StateInUseError, storageError } from "../storage/errors.ts";
 import { type Lock, LockHeldError, takeLock } from "../storage/lock.ts";
+import { differentSetting, type OutputSettings } from "../storage/output-settings.ts";
+import { readJson } from "../storage/state-directory.ts";
+import { OtherTrainingError } from "./baseline-checkpoint.ts";
 
 const NAME = ".train";
 const LOCK = "lock";
 
-export class TrainDirectory {
+interface Plan<Report> {
+  readonly settings: OutputSettings;
+  /** `null` while it is trained. */
+  readonly report: Report | null;
+}
+
+/** `Report`: what is said of a training when it is done. */
+export class TrainDirectory<Report> {
   /** The model folder to be. */
   readonly output: string;
   readonly #path: string;
@@ -26,18 +38,21 @@ export class TrainDirectory {
   }
 
   /**
-   * Makes the folder, or takes up a training that was cut off there; with `anew` that one is forgotten.
-   * @throws ModelFolderNotEmptyError where anything else is there, StateInUseError, errors of the file system
+   * Makes the folder, or takes up the training that is there. `force` begins anew, whatever is in it.
+   * @throws ModelFolderNotEmptyError where something else is there, StateInUseError, errors of the file system
    */
-  static async open(output: string, { anew }: { readonly anew: boolean }): Promise<TrainDirectory> {
+  static async open<Report>(
+    output: string,
+    { force }: { readonly force: boolean },
+  ): Promise<TrainDirectory<Report>> {
     const folder = resolve(output);
     const path = join(folder, NAME);
     try {
       const present = await makeOutputFolder(folder);
-      if (present.length > 0 && !present.includes(NAME)) throw new ModelFolderNotEmptyError(output);
+      if (present.length > 0 && !present.includes(NAME) && !force) throw new ModelFolderNotEmptyError(output);
       await mkdir(path, { recursive: true, mode: 0o700 });
-      const directory = new TrainDirectory(folder, path, await takeLock(join(path, LOCK)));
-      if (anew) await directory.#forget();
+      const directory = new TrainDirectory<Report>(folder, path, await takeLock(join(path, LOCK)));
+      if (force) await directory.#forget();
       return directory;
     } catch (error) {
       if (error instanceof LockHeldError) throw new StateInUseError(output, error.holder, hostname());
@@ -61,15 +76,40 @@ export class TrainDirectory {
     return join(this.#path, "tokens");
   }
 
-  /** When the model is written: nothing of the training is needed any more. */
-  async finish(): Promise<void> {
-    await this.#lock.release();
-    await rm(this.#path, { recursive: true, force: true });
+  /**
+   * Begins a training, or goes on with the one that began with the same settings. The report where that one is done.
+   * @throws OtherTrainingError, StateCorruptError
+   */
+  async begin(settings: OutputSettings): Promise<Report | undefined> {
+    const plan = await readJson<Plan<Report>>(this.#planFile);
+    if (plan === undefined) {
+      await this.#save({ settings, report: null });
+      return undefined;
+    }
+    const different = differentSetting(plan.settings, settings);
+    if (different !== undefined) throw new OtherTrainingError(this.output, `--${different}`);
+    return plan.report ?? undefined;
+  }
+
+  /** When the model is written: nothing else of the training is needed any more. */
+  async finish(settings: OutputSettings, report: Report): Promise<void> {
+    await this.#save({ settings, report });
+    for (const path of [this.tokenizerFile, this.rowsFile, this.checkpointFile, this.tokenCacheDirectory]) {
+      await rm(path, { recursive: true, force: true });
+    }
   }
 
   /** Gives the lock back and leaves everything for the next start. */
   async close(): Promise<void> {
     await this.#lock.release();
+  }
+
+  get #planFile(): string {
+    return join(this.#path, "plan.json");
+  }
+
+  async #save(plan: Plan<Report>): Promise<void> {
+    await writeJsonAtomic(this.#planFile, plan);
   }
 
   async #forget(): Promise<void> {
