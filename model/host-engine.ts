@@ -1,10 +1,14 @@
 // Steps in host memory (cpu, cuda): the graph gives gradients, and AdamW moves the parameters in place on the host. Holds the
 // parameters, the moments and one gradient of each, and no second copy of anything.
 
+import { bodyLength, embeddingLength } from "./architecture.ts";
 import { elementCount } from "./graph/ops.ts";
 import type { Tokens } from "./micro-batches.ts";
 import { isDecaying } from "./optim/adamw.ts";
-import { AdamWKernel, type StepFactors, stepFactors } from "./optim/adamw-kernel.ts";
+import { stepFactors } from "./optim/adamw-kernel.ts";
+import { HostOptimizer, MIN_PARAMETERS_OF_TWO_THREADS } from "./optim/host-optimizer.ts";
+import { OptimizerPart, type Range } from "./optim/optimizer-part.ts";
+import { SecondThread } from "./optim/second-thread.ts";
 import { hostData, hostIds, hostTensor, type Session } from "./runtime/session.ts";
 import { HostState } from "./runtime/state.ts";
 import {
@@ -31,16 +35,25 @@ import type { ModelConfig, OptimizerConfig, TensorSpec } from "./types.ts";
 export class HostEngine implements StepEngine {
   readonly #setting: EngineSetting;
   readonly groups: Readonly<Record<ParameterGroup, HostGroup>>;
+  readonly #optimizer: HostOptimizer;
+  /** Of each group, the places of its parts in the optimizer. */
+  readonly #partsOf: Readonly<Record<ParameterGroup, readonly number[]>>;
   /** What the graph gives of single rows of the embedding, see GraphOptions.rowsApart. */
   readonly #rows: Tensors;
 
-  constructor(setting: EngineSetting) {
+  /** `onTwoThreads`: whether the optimizer may use a second thread; needs tensors in shared memory. */
+  constructor(setting: EngineSetting, onTwoThreads: boolean) {
     this.#setting = setting;
     const { config, optimizer } = setting;
-    this.groups = {
-      body: new HostGroup(config, optimizer, "body"),
-      embedding: new HostGroup(config, optimizer, "embedding"),
-    };
+    const isLarge = bodyLength(config) + embeddingLength(config) >= MIN_PARAMETERS_OF_TWO_THREADS;
+    const shared = onTwoThreads && isLarge;
+    const body = new HostGroup(config, optimizer, "body", shared);
+    const embedding = new HostGroup(config, optimizer, "embedding", shared);
+    this.groups = { body, embedding };
+    const parts = [...body.parts, ...embedding.parts];
+    this.#optimizer = new HostOptimizer(parts, shared ? new SecondThread(optimizer, parts) : undefined);
+    const placesOf = (group: HostGroup) => group.parts.map((part) => parts.indexOf(part));
+    this.#partsOf = { body: placesOf(body), embedding: placesOf(embedding) };
     const shape = [setting.microBatchSize * config.sequenceLength, config.width] as const;
     const rows = () => hostTensor(new Float32Array(shape[0] * shape[1]), shape);
     this.#rows = { [stepOutputs.inputRows]: rows(), [stepOutputs.hidden]: rows() };
@@ -73,18 +86,21 @@ export class HostEngine implements StepEngine {
     }
 
     const loss = total / (batchSize * config.sequenceLength);
-    const gradientNorm = Math.sqrt(groups.reduce((sum, group) => sum + group.squares(), 0));
+    const gradientNorm = Math.sqrt(this.#optimizer.squares(trained.flatMap((name) => this.#partsOf[name])));
     const outcome = { loss, gradientNorm };
     if (!isSound(outcome)) return outcome;
-    for (const name of trained) {
-      const group = this.groups[name];
-      group.momentSteps++;
-      group.update(stepFactors(optimizer, rates[name], gradientNorm, group.momentSteps));
-    }
+    const factorsOf = trained.flatMap((name) => {
+      const momentSteps = ++this.groups[name].momentSteps;
+      const factors = stepFactors(optimizer, rates[name], gradientNorm, momentSteps);
+      return this.#partsOf[name].map((part) => [part, factors] as const);
+    });
+    this.#optimizer.update(new Map(factorsOf));
     return outcome;
   }
 
-  async dispose(): Promise<void> {}
+  dispose(): Promise<void> {
+    return this.#optimizer.dispose();
+  }
 
   /** Always in the order of the tokens: where an id repeats, sums depend on it. */
   #addRows(tokens: Tokens): void {
@@ -113,53 +129,36 @@ function addRows(table: Float32Array, ids: Int32Array, rows: Float32Array, scale
   }
 }
 
-/** Tensors next to each other of which all or none decay: values [start, end) of a piece. */
-interface Range {
-  readonly start: number;
-  readonly end: number;
-  readonly decays: boolean;
-}
-
 class HostGroup implements GroupState {
   readonly weights: HostState;
   readonly moment1: HostState;
   readonly moment2: HostState;
   readonly gradient: HostState;
-  readonly #parts: readonly { kernel: AdamWKernel; ranges: readonly Range[] }[];
+  /** One for each piece of the states. */
+  readonly parts: readonly OptimizerPart[];
   momentSteps = 0;
 
-  constructor(config: ModelConfig, optimizer: OptimizerConfig, name: ParameterGroup) {
+  constructor(config: ModelConfig, optimizer: OptimizerConfig, name: ParameterGroup, shared: boolean) {
     const specs = groupTensors(config, name);
     const make = (label: string, lane: number, input: (tensor: string) => string, shaped = specs) =>
       new HostState(
         shaped,
         { label, input, output: (tensor: string) => stepOutputs.next(input(tensor)) },
-        lane,
+        { lane, shared },
       );
     this.weights = make(name, 0, (tensor) => tensor);
     this.moment1 = make(`${name} moment 1`, 1, stepInputs.moment1);
     this.moment2 = make(`${name} moment 2`, 2, stepInputs.moment2);
     this.gradient = make(`${name} gradient`, 3, stepInputs.gradient, gradientTensors(config, name));
-    this.#parts = this.weights.pieces.map(({ specs: part }, at) => ({
-      kernel: new AdamWKernel(optimizer, {
+    this.parts = this.weights.pieces.map(({ specs: part }, at) => {
+      const arrays = {
         weights: this.weights.pieces[at]!.flat,
         moment1: this.moment1.pieces[at]!.flat,
         moment2: this.moment2.pieces[at]!.flat,
         gradient: this.gradient.pieces[at]!.flat,
-      }),
-      ranges: rangesOf(part),
-    }));
-  }
-
-  /** Of the gradient, summed. */
-  squares(): number {
-    return this.#parts.reduce((sum, { kernel }) => sum + kernel.squares(), 0);
-  }
-
-  update(factors: StepFactors): void {
-    for (const { kernel, ranges } of this.#parts) {
-      for (const { start, end, decays } of ranges) kernel.update(start, end, factors, decays);
-    }
+      };
+      return new OptimizerPart(optimizer, arrays, rangesOf(part));
+    });
   }
 }
 

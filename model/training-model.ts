@@ -1,5 +1,6 @@
 // A model in training on one device: owns the parameters, the moments and the compiled steps, and takes one call at a time.
 // Calls block this thread for as long as they compute, so the caller is a worker. It knows nothing of data or peers.
+import { availableParallelism } from "node:os";
 import { validateMicroBatchSize, validateModelConfig } from "./architecture.ts";
 import { ModelConfigError, ModelDisposedError, NonFiniteStepError, TensorSizeError } from "./errors.ts";
 import type { Graph } from "./graph/ops.ts";
@@ -8,7 +9,14 @@ import { microBatchesOf } from "./micro-batches.ts";
 import { emitOnnx } from "./onnx/emit.ts";
 import { learningRateAt, type ScheduleConfig, validateOptimizerConfig } from "./optim/schedule.ts";
 import { ResidentEngine } from "./resident-engine.ts";
-import { createSession, hostData, hostTensor, IN_PLACE_ONLY, type Session } from "./runtime/session.ts";
+import {
+  canShareMemory,
+  createSession,
+  hostData,
+  hostTensor,
+  IN_PLACE_ONLY,
+  type Session,
+} from "./runtime/session.ts";
 import type { State } from "./runtime/state.ts";
 import { type EngineSetting, isSound, merged, type StepEngine } from "./step-engine.ts";
 import { buildEvaluation, type ParameterGroup, stepOutputs } from "./train-step.ts";
@@ -64,7 +72,8 @@ export async function createTrainingModel(options: TrainingModelOptions): Promis
   }
   validateMicroBatchSize(microBatchSize, batchSize);
   const { body, embedding, ...rest } = options;
-  const model = new CompiledModel(rest);
+  const { device, threads = availableParallelism() } = options;
+  const model = new CompiledModel(rest, device === "cpu" && threads > 1 && (await canShareMemory()));
   await model.load(body, embedding);
   return model;
 }
@@ -82,7 +91,7 @@ class CompiledModel implements TrainingModel {
   #lastCall: Promise<void> = Promise.resolve();
   #disposed = false;
 
-  constructor(options: CompiledModelOptions) {
+  constructor(options: CompiledModelOptions, onTwoThreads: boolean) {
     this.config = options.config;
     this.#options = options;
     this.#microBatchSize = options.microBatchSize ?? options.batchSize;
@@ -92,7 +101,8 @@ class CompiledModel implements TrainingModel {
       recompute: options.recompute,
       session: (name, build) => this.#session(name, build),
     };
-    this.#engine = options.device === "webgpu" ? new ResidentEngine(setting) : new HostEngine(setting);
+    this.#engine =
+      options.device === "webgpu" ? new ResidentEngine(setting) : new HostEngine(setting, onTwoThreads);
   }
 
   /** Compiles the step that every peer takes, so that a missing device shows before any work is done. */

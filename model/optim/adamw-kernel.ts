@@ -53,7 +53,7 @@ export function stepFactors(
   };
 }
 
-/** One instance for arrays that move together. All are as long as `weights`. */
+/** One instance for arrays that move together. All are as long as `weights`, and all or none are shared. */
 export class AdamWKernel {
   readonly #config: Pick<OptimizerConfig, "beta1" | "beta2">;
   readonly #arrays: OptimizedArrays;
@@ -63,15 +63,17 @@ export class AdamWKernel {
     this.#config = config;
     this.#arrays = arrays;
     const memory = Object.fromEntries(MEMORIES.map((name) => [name, arrays[name].memory]));
-    this.#exports = new WebAssembly.Instance(compiled(), { memory }).exports as unknown as KernelExports;
+    const isShared = !(arrays.weights.values.buffer instanceof ArrayBuffer);
+    const instance = new WebAssembly.Instance(compiled(isShared), { memory });
+    this.#exports = instance.exports as unknown as KernelExports;
   }
 
-  /** Sum of the gradient's squares, in float64: the same whatever the machine's threads. */
-  squares(): number {
+  /** Sum of the squares of gradients [start, end), in float64. */
+  squares(start: number, end: number): number {
     const { values } = this.#arrays.gradient;
-    const whole = values.length - (values.length % SQUARES_AT_ONCE);
-    let sum = whole === 0 ? 0 : this.#exports.squares(0, 4 * whole);
-    for (let at = whole; at < values.length; at++) sum += values[at]! ** 2;
+    const whole = end - ((end - start) % SQUARES_AT_ONCE);
+    let sum = whole > start ? this.#exports.squares(4 * start, 4 * whole) : 0;
+    for (let at = whole; at < end; at++) sum += values[at]! ** 2;
     return sum;
   }
 
@@ -133,10 +135,14 @@ const [WEIGHTS, MOMENT1, MOMENT2, GRADIENT] = [0, 1, 2, 3];
 const LANES = 4;
 const SQUARES_AT_ONCE = 8;
 
-let module: WebAssembly.Module | undefined;
+const modules = new Map<boolean, WebAssembly.Module>();
 
-function compiled(): WebAssembly.Module {
-  module ??= new WebAssembly.Module(assemble(MEMORIES, [adamwFunction(), squaresFunction()]));
+function compiled(isShared: boolean): WebAssembly.Module {
+  let module = modules.get(isShared);
+  if (module === undefined) {
+    module = new WebAssembly.Module(assemble(MEMORIES, [adamwFunction(), squaresFunction()], isShared));
+    modules.set(isShared, module);
+  }
   return module;
 }
 

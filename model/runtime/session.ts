@@ -113,7 +113,7 @@ export async function createSession(model: Uint8Array | string, options: Session
     if (device === "cpu") throw error;
     throw new DeviceUnavailableError(device, error, REMEDIES[device]);
   }
-  const skipsCopies = inPlaceOnly && (await canSkipCopies());
+  const skipsCopies = inPlaceOnly && (await bindingTraits()).skipsCopies;
   return {
     async run(feeds, fetches) {
       if (skipsCopies) return runInPlace(session, feeds, fetches);
@@ -154,28 +154,44 @@ async function runInPlace(
   return fetches as Readonly<Record<string, DeviceTensor>>;
 }
 
-let probe: Promise<boolean> | undefined;
+interface BindingTraits {
+  /** `runInPlace` works with this binding: the error comes, and comes after the result. */
+  readonly skipsCopies: boolean;
+  /** Tensors may lie in a SharedArrayBuffer: with Node 24, not yet with Node 22. */
+  readonly sharesMemory: boolean;
+}
 
-/** Whether `runInPlace` works with this binding, tried once on one number: the error comes, and after the result. */
-function canSkipCopies(): Promise<boolean> {
-  probe ??= (async () => {
+let traits: Promise<BindingTraits> | undefined;
+
+/** Tried once, on one number. */
+function bindingTraits(): Promise<BindingTraits> {
+  traits ??= (async () => {
     const b = new GraphBuilder();
     const bytes = emitOnnx(b.build({ y: b.neg(b.input("x", [1])) }), { emptySequence: IN_PLACE_ONLY });
     const session = await InferenceSession.create(bytes, { logSeverityLevel: LOG_FATAL_ONLY });
-    const y = new Float32Array(1);
-    try {
-      await session.run(
-        { x: hostTensor(Float32Array.of(-7), [1]) },
-        { [IN_PLACE_ONLY]: null, y: hostTensor(y, [1]) },
+    const negated = async (x: Float32Array, y: Float32Array, fetches: Record<string, null>) => {
+      x[0] = -7;
+      const error = await session.run({ x: hostTensor(x, [1]) }, { ...fetches, y: hostTensor(y, [1]) }).then(
+        () => undefined,
+        (reason: unknown) => reason,
       );
-      return false;
-    } catch (error) {
-      return error instanceof Error && error.message === CANNOT_RETURN && y[0] === 7;
-    } finally {
-      await session.release();
-    }
+      return { error, isWritten: y[0] === 7 };
+    };
+    const plain = await negated(new Float32Array(1), new Float32Array(1), { [IN_PLACE_ONLY]: null });
+    const shared = () => new Float32Array(new SharedArrayBuffer(4));
+    const crossing = await negated(shared(), shared(), {});
+    await session.release();
+    return {
+      skipsCopies: plain.isWritten && plain.error instanceof Error && plain.error.message === CANNOT_RETURN,
+      sharesMemory: crossing.isWritten && crossing.error === undefined,
+    };
   })();
-  return probe;
+  return traits;
+}
+
+/** Whether host tensors may lie in memory that threads share. */
+export async function canShareMemory(): Promise<boolean> {
+  return (await bindingTraits()).sharesMemory;
 }
 
 /**

@@ -28,7 +28,7 @@ async function squaring(): Promise<Session> {
 }
 
 function hostState(maxLength?: number): HostState {
-  return new HostState(specs, names, 1, maxLength);
+  return new HostState(specs, names, { lane: 1, maxLength });
 }
 
 const kinds: [string, () => State][] = [

@@ -35,6 +35,15 @@ export interface Piece {
   readonly flat: FlatArray;
 }
 
+export interface HostMemory {
+  /** Which of the arrays that are gone through side by side, see wasm/flat-array.ts. */
+  readonly lane: number;
+  /** Between threads. Default false. */
+  readonly shared?: boolean;
+  /** Values of one flat array. */
+  readonly maxLength?: number | undefined;
+}
+
 export class HostState implements State {
   readonly #label: string;
   readonly #feeds: Tensors;
@@ -43,13 +52,16 @@ export class HostState implements State {
   /** One, unless the group is larger than an array may be. */
   readonly pieces: readonly Piece[];
 
-  /** `lane`: which of the arrays that are gone through side by side, see wasm/flat-array.ts. */
-  constructor(specs: readonly TensorSpec[], names: StateNames, lane: number, maxLength = MAX_FLAT_LENGTH) {
+  constructor(
+    specs: readonly TensorSpec[],
+    names: StateNames,
+    { lane, shared = false, maxLength = MAX_FLAT_LENGTH }: HostMemory,
+  ) {
     this.#label = names.label;
     this.#length = lengthOf(specs);
     this.pieces = cut(specs, maxLength).map((part) => ({
       specs: part,
-      flat: allocateFlat(lengthOf(part), lane),
+      flat: allocateFlat(lengthOf(part), lane, shared),
     }));
     const tensors = this.pieces.flatMap(({ specs: part, flat }) => viewTensors(flat.values, part));
     this.#feeds = Object.fromEntries(tensors.map(([name, tensor]) => [names.input(name), tensor]));

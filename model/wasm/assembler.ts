@@ -18,17 +18,22 @@ export interface WasmFunction {
   readonly body: Code;
 }
 
-/** The bytes of a module that imports `memories` (module "memory") in this order and exports the functions. */
+/**
+ * The bytes of a module that imports `memories` (module "memory") in this order and exports the functions. Memories that are
+ * shared between threads are of another type.
+ */
 export function assemble(
   memories: readonly string[],
   functions: readonly WasmFunction[],
+  isShared = false,
 ): Uint8Array<ArrayBuffer> {
   const types = functions.map(({ parameters, result }) => [
     0x60,
     ...vector(parameters.map((type) => [VALUE_TYPES[type]])),
     ...vector(result === undefined ? [] : [[VALUE_TYPES[result]]]),
   ]);
-  const imports = memories.map((name) => [...text("memory"), ...text(name), MEMORY, 0x00, ...unsigned(0)]);
+  const limits = isShared ? [0x03, ...unsigned(0), ...unsigned(MAX_PAGES)] : [0x00, ...unsigned(0)];
+  const imports = memories.map((name) => [...text("memory"), ...text(name), MEMORY, ...limits]);
   const exported = functions.map(({ name }, at) => [...text(name), FUNCTION, ...unsigned(at)]);
   const code = functions.map(({ locals, body }) => {
     const bytes = [...vector(locals.map((type) => [1, VALUE_TYPES[type]])), ...body, END];
@@ -47,6 +52,7 @@ export function assemble(
   ]);
 }
 
+const MAX_PAGES = 2 ** 16;
 const [FUNCTION, MEMORY] = [0x00, 0x02];
 const [LOOP, NO_RESULT, BRANCH_IF, END] = [0x03, 0x40, 0x0d, 0x0b];
 

@@ -18,13 +18,19 @@ export interface FlatArray {
   readonly memory: WebAssembly.Memory;
   /** Where in the memory it starts: LANE_BYTES * lane. */
   readonly byteOffset: number;
-  readonly values: Float32Array<ArrayBuffer>;
+  /** Of a SharedArrayBuffer where threads share it. */
+  readonly values: Float32Array;
 }
 
 /** Zeros. Memory is taken from the system when it is first written to, and given back by the garbage collector. */
-export function allocateFlat(length: number, lane: number): FlatArray {
+export function allocateFlat(length: number, lane: number, shared = false): FlatArray {
   const byteOffset = lane * LANE_BYTES;
   const pages = Math.ceil((byteOffset + 4 * length) / PAGE_BYTES);
-  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-  return { memory, byteOffset, values: new Float32Array(memory.buffer as ArrayBuffer, byteOffset, length) };
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared });
+  return viewFlat(memory, byteOffset, length);
+}
+
+/** The array that `allocateFlat` made, from what another thread was told of it. */
+export function viewFlat(memory: WebAssembly.Memory, byteOffset: number, length: number): FlatArray {
+  return { memory, byteOffset, values: new Float32Array(memory.buffer, byteOffset, length) };
 }
