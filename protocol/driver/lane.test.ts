@@ -54,3 +54,20 @@ it("a lane reports what a task throws and goes on, and keeps quiet about what it
   await lane.idle();
   expect(errors.map((error) => (error as Error).message)).toEqual(["broken"]);
 });
+
+it("a task that must run does so although it was aborted before its turn, and is told", async () => {
+  const lane = new Lane(unexpected);
+  const ran: string[] = [];
+  lane.enqueue(async ({ aborted }) => {
+    ran.push(`skipped ${aborted}`);
+  });
+  lane.enqueue(
+    async ({ aborted }) => {
+      ran.push(`must ${aborted}`);
+    },
+    { must: true },
+  );
+  lane.abort();
+  await lane.idle();
+  expect(ran).toEqual(["must true"]);
+});

@@ -10,13 +10,16 @@ export class Lane {
     this.#onError = onError;
   }
 
-  /** Runs `task` after all earlier ones have ended. A task aborted before its turn does not run. */
-  enqueue(task: (signal: AbortSignal) => Promise<void>): void {
+  /**
+   * Runs `task` after all earlier ones have ended. A task aborted before its turn does not run, unless it `must`: then it
+   * runs with a signal that is aborted already.
+   */
+  enqueue(task: (signal: AbortSignal) => Promise<void>, { must = false } = {}): void {
     const controller = new AbortController();
     const { signal } = controller;
     this.#controllers.add(controller);
     this.#tail = this.#tail
-      .then(() => (signal.aborted ? undefined : task(signal)))
+      .then(() => (signal.aborted && !must ? undefined : task(signal)))
       .catch((error) => {
         if (!signal.aborted) this.#onError(error);
       })

@@ -21,7 +21,7 @@ export function reclaimProgress(context: DriverContext, round: number): void {
 
 export function train(context: DriverContext, { round, carry }: EffectOf<"train">): void {
   const { trainingLane, ledger, modules, dispatch, trained } = context;
-  trainingLane.enqueue(async (signal) => {
+  const task = async (signal: AbortSignal) => {
     const baseRoot = ledger.roots().root;
     const onStep = (step: number, bitsPerByte: number) =>
       dispatch({ type: "stepped", round, step, bitsPerByte });
@@ -30,7 +30,10 @@ export function train(context: DriverContext, { round, carry }: EffectOf<"train"
     if (signal.aborted) return;
     trained.set(round, { ...result, baseRoot });
     dispatch({ type: "trained", round });
-  });
+  };
+  // Told to stop before it began, the trainer has to stand in this round all the same: what it has of the last one is
+  // published, and to carry that would count it twice.
+  trainingLane.enqueue(task, { must: true });
 }
 
 export function warmUp(context: DriverContext): void {

@@ -50,6 +50,8 @@ const NAMES = ["ada", "bea", "cleo", "dora"];
 const ROUNDS = 9;
 /** A fault that is not over is taken away after some seconds, at most this many. */
 const LONGEST_FAULT_MS = 9_000;
+/** Peers that are about to leave do not wait for those who have been silent for ten seconds: at the end it must be shorter. */
+const LONGEST_LAST_FAULT_MS = 5_000;
 const LIMIT_MS = 900_000;
 const LIES: readonly Lie[] = ["garbage-payload", "wrong-hash", "not-a-number", "oversized", "equivocation"];
 
@@ -63,7 +65,8 @@ export async function runCase({ fault, moment, seed }: MatrixCase): Promise<stri
   if (!(await swarm.clock.run(LIMIT_MS, victim.isDue))) {
     return `${victim.peer.id} never came to ${moment}`;
   }
-  await strike(swarm, victim.peer, fault, random);
+  const longestMs = moment === "settling" ? LONGEST_LAST_FAULT_MS : LONGEST_FAULT_MS;
+  await strike(swarm, victim.peer, fault, 500 + (longestMs - 500) * random(), random);
   const finished = await swarm.clock.run(LIMIT_MS, () => swarm.live().length === 0);
   return problemOf(swarm, finished);
 }
@@ -129,8 +132,13 @@ function watch(peer: SwarmPeer, moment: Moment, from: number): () => boolean {
   };
 }
 
-async function strike(swarm: Swarm, peer: SwarmPeer, fault: Fault, random: () => number): Promise<void> {
-  const lastsMs = 500 + (LONGEST_FAULT_MS - 500) * random();
+async function strike(
+  swarm: Swarm,
+  peer: SwarmPeer,
+  fault: Fault,
+  lastsMs: number,
+  random: () => number,
+): Promise<void> {
   const others = NAMES.filter((name) => name !== peer.id);
   const disturb = async (disturbance: Parameters<typeof swarm.network.disturb>[1]) => {
     swarm.network.disturb(peer.id, disturbance);
