@@ -19,7 +19,7 @@ export async function syncFrom(
   { donors, roots }: EffectOf<"sync">,
 ): Promise<void> {
   const problems: string[] = [];
-  for (const donor of donors) {
+  for (const donor of inOrder(context, donors)) {
     if (context.signal.aborted) return;
     try {
       return await adoptFrom(context, exchange, donor, roots);
@@ -30,6 +30,14 @@ export async function syncFrom(
   if (!context.signal.aborted) {
     context.dispatch({ type: "sync-failed", donors, detail: problems.join("; ") });
   }
+}
+
+/** A body of another round differs in every tile: those who stand where this peer does may spare it all but a few. */
+function inOrder({ state, ledger }: DriverContext, donors: readonly PeerId[]): readonly PeerId[] {
+  const { sync, members } = state();
+  if (sync?.reason !== "diverged") return donors;
+  const isLevel = (donor: PeerId) => members.get(donor)?.presence.closedRound === ledger.closedRound;
+  return donors.toSorted((a, b) => Number(isLevel(b)) - Number(isLevel(a)));
 }
 
 /** What an attempt has left that nobody will take up: this peer goes on without the body it fetched. */
