@@ -19,6 +19,10 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
     summary: "a body to the trainer and back: a thread, a child's channel, a file, the trainer's pipe",
     load: async () => (await import("./hand-over.ts")).benchHandOver,
   },
+  joining: {
+    summary: "a newcomer's body from 1, 2 and 4 peers: bytes per second, as share of its link",
+    load: async () => (await import("./joining.ts")).benchJoining,
+  },
   codec: {
     summary: "the codecs on a real update: MB/s, bytes and error",
     load: async () => (await import("./codec.ts")).benchCodec,
