@@ -7,8 +7,8 @@ import { sha256 } from "../net/hash.ts";
 import type { FetchedSnapshot, ServedContent, SnapshotAids } from "../ports.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
 
-/** protocol/net/snapshots.ts. */
-const MAX_SOURCES_AT_ONCE = 4;
+/** protocol/net/tile-transfer.ts. */
+const MAX_SOURCES_AT_ONCE = 8;
 const MAX_PASSES = 3;
 /** A modelled body is fetched in so many pieces, shared out among its sources as they are free. */
 const PIECES = 64;
