@@ -2,8 +2,8 @@
 // run here. A group keeps a log of its own below it.
 import { readdir, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { findPeers, NoRunningPeerError } from "../observability/control-client.ts";
-import { glossaHome, STATE_FILES } from "../storage/state-directory.ts";
+import { stateDirectoriesOf } from "../observability/named-peers.ts";
+import { STATE_FILES } from "../storage/state-directory.ts";
 import { readLogRun, UPDATE_LOG_DIRECTORY } from "../storage/update-log-reader.ts";
 import { LogAmbiguousError, LogNotFoundError } from "./errors.ts";
 import { readTerms } from "./run-terms.ts";
@@ -40,35 +40,13 @@ async function peerDirectory(peer: string | undefined, environment: Environment)
   if (peer !== undefined && /[\\/]/.test(peer)) {
     throw new LogNotFoundError(`in ${peer}`, "give the state directory of a peer");
   }
-  const found = [...new Set([...(await running(peer, environment)), ...(await kept(peer, environment))])];
+  const found = await stateDirectoriesOf(peer, environment);
   if (found.length > 1) throw new LogAmbiguousError(found);
   if (found[0] !== undefined) return found[0];
   throw new LogNotFoundError(
     peer === undefined ? "here" : `of a peer called ${peer}`,
     "give the state directory of a peer with --peer",
   );
-}
-
-async function running(name: string | undefined, environment: Environment): Promise<string[]> {
-  try {
-    return (await findPeers({ name }, environment)).map(({ stateDirectory }) => stateDirectory);
-  } catch (error) {
-    if (error instanceof NoRunningPeerError) return [];
-    throw error;
-  }
-}
-
-/** State directories in their usual place, <home>/<run>/<name>. */
-async function kept(name: string | undefined, environment: Environment): Promise<string[]> {
-  const home = resolve(glossaHome(environment));
-  const found: string[] = [];
-  for (const run of await namesIn(home)) {
-    for (const peer of name === undefined ? await namesIn(join(home, run)) : [name]) {
-      const path = join(home, run, peer);
-      if (await exists(join(path, UPDATE_LOG_DIRECTORY))) found.push(path);
-    }
-  }
-  return found;
 }
 
 const isStateDirectory = async (path: string): Promise<boolean> =>

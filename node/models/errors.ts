@@ -7,21 +7,21 @@ export class ModelNotFoundError extends Error {
 
   constructor(reference: string, cause: string) {
     super(
-      `There is no model ${reference}: ${cause}; give a model folder, the state directory of a peer, or the name of a peer that runs here.`,
+      `There is no model ${reference}: ${cause}; give a model folder, the state directory of a peer, or its name.`,
     );
     this.name = "ModelNotFoundError";
     this.reference = reference;
   }
 }
 
-/** Several running peers have the name. */
+/** Several peers have the name. */
 export class ModelAmbiguousError extends Error {
   readonly code = "MODEL_AMBIGUOUS";
   readonly stateDirectories: readonly string[];
 
   constructor(name: string, stateDirectories: readonly string[]) {
     super(
-      `${stateDirectories.length} running peers are called ${name}: give one of their state directories, ${stateDirectories.join(" or ")}.`,
+      `${stateDirectories.length} peers are called ${name}: give one of their state directories, ${stateDirectories.join(" or ")}.`,
     );
     this.name = "ModelAmbiguousError";
     this.stateDirectories = stateDirectories;

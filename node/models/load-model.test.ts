@@ -32,7 +32,7 @@ let directory: string;
 let environment: Record<string, string>;
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "glossa-model-"));
-  environment = { GLOSSA_RUNTIME_DIR: join(directory, "runtime") };
+  environment = { GLOSSA_RUNTIME_DIR: join(directory, "runtime"), GLOSSA_HOME: join(directory, "home") };
 });
 afterEach(() => rm(directory, { recursive: true, force: true }));
 
@@ -48,8 +48,8 @@ const protocolCheckpoint = (closedRound: number, closedBody: Float32Array) => ({
 });
 
 /** What a peer has on disk; `parts` are left out by name. */
-async function statedPeer({ without = [] as string[], body = genesisBody(MODEL, 7) } = {}) {
-  const state = await StateDirectory.open(join(directory, "peer"));
+async function statedPeer({ without = [] as string[], body = genesisBody(MODEL, 7), path = "peer" } = {}) {
+  const state = await StateDirectory.open(join(directory, path));
   await state.bindToRun(id, new TextDecoder().decode(manifest));
   const embedding = initialEmbedding(config, "own");
   if (!without.includes("protocol")) {
@@ -263,6 +263,12 @@ describe("a name", () => {
     expect((await loadModel("ada", { signal, environment })).body).toEqual(body);
     await endpoint.close();
     await state.close();
+  });
+
+  test("finds the peer that has run under it, where its state is in the usual place", async () => {
+    const { state, body } = await statedPeer({ path: join("home", id.slice(0, 12), "carla") });
+    await state.close();
+    expect((await loadModel("carla", { signal, environment })).body).toEqual(body);
   });
 
   test("of two peers asks which", async () => {

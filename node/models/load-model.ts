@@ -1,11 +1,11 @@
-// From what a person calls a model to its parts: a model folder, the state directory of a peer that runs or not, or the
-// name of a peer that runs here. Reads only: takes no lock and leaves a running peer undisturbed.
+// From what a person calls a model to its parts: a model folder, or the state directory or the name of a peer that runs
+// here or has run here. Reads only: takes no lock and leaves a running peer undisturbed.
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { bodyLength, embeddingLength } from "#model/architecture.ts";
 import type { Tokenizer } from "#model/tokenizer/tokenizer.ts";
 import type { ModelConfig } from "#model/types.ts";
-import { findPeers, NoRunningPeerError } from "../observability/control-client.ts";
+import { stateDirectoriesOf } from "../observability/named-peers.ts";
 import { STATE_FILES } from "../storage/state-directory.ts";
 import {
   ModelAmbiguousError,
@@ -48,7 +48,7 @@ export interface LoadModelOptions {
   readonly signal: AbortSignal;
   /** Of a peer in variant glob or trim: the common embedding with the common tokenizer, not the peer's part of it. */
   readonly global?: boolean | undefined;
-  /** Says where running peers are found; default process.env. */
+  /** Says where peers are found; default process.env. */
   readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
 }
 
@@ -76,15 +76,12 @@ async function load(reference: string, options: LoadModelOptions): Promise<Loade
 }
 
 async function stateDirectoryOf(name: string, { environment }: LoadModelOptions): Promise<string> {
-  const peers = await findPeers({ name }, environment).catch((error: unknown) => {
-    if (error instanceof NoRunningPeerError) {
-      throw new ModelNotFoundError(name, "there is no folder and no running peer of that name");
-    }
-    throw error;
-  });
-  const directories = peers.map(({ stateDirectory }) => stateDirectory);
-  if (directories.length > 1) throw new ModelAmbiguousError(name, directories);
-  return directories[0]!;
+  const [directory, ...others] = await stateDirectoriesOf(name, environment);
+  if (directory === undefined) {
+    throw new ModelNotFoundError(name, "there is no folder and no peer of that name on this machine");
+  }
+  if (others.length > 0) throw new ModelAmbiguousError(name, [directory, ...others]);
+  return directory;
 }
 
 function requireParts({ config, body, embedding, tokenizer, source }: LoadedModel): void {
