@@ -94,7 +94,7 @@ export const nodeConfigSchema = z
 
     body: setting(text("must be a model").optional(), {
       description:
-        "The model that the run starts from, where it starts from one: a model folder or a peer's state directory.",
+        "The model that the run starts from, where it starts from one: a model folder, or a peer's name or state directory.",
       value: "MODEL",
       defaultText: "fetched from the others",
       group: WHERE,

@@ -148,7 +148,7 @@ export type Environment = Readonly<Record<string, string | undefined>> | undefin
 
 /**
  * Reads the settings of `schema` from flags, then from the environment, then from defaults. Words that belong to no
- * flag go to the list `positionals` names, or are refused.
+ * flag go to the setting that `positionals` names (all to a list, one to another setting), or are refused.
  * @throws {UsageError} for an unknown flag (with the nearest known one), a missing or a senseless value
  */
 export function readSettings<Schema extends z.ZodObject>(
@@ -204,7 +204,10 @@ function readFlags(
     if (token.kind === "positional") {
       if (positionals === undefined)
         throw new UsageError(`Nothing expects the word "${token.value}"; see --help.`);
-      append(positionals, token.value);
+      if (settings.some(({ key, meta }) => key === positionals && meta.list))
+        append(positionals, token.value);
+      else if (!values.has(positionals)) values.set(positionals, token.value);
+      else throw new UsageError(`Nothing expects the word "${token.value}"; see --help.`);
       continue;
     }
     if (GLOBAL_FLAGS.some(({ flag }) => flag === token.name)) continue;

@@ -30,7 +30,7 @@ export const adaptCommand = defineCommand({
     "curve is OUTPUT/curve.jsonl. Ctrl-C saves, also a kill loses little: the same command goes on, to the same bits.",
   settings: z.object({
     model: setting(text("must be a model"), {
-      description: "A model folder, the state directory of a peer, or the name of a peer that runs here.",
+      description: "A model folder, or a peer of this machine: its name or its state directory.",
       value: "MODEL",
       group: MODEL,
     }),

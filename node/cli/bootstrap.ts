@@ -64,7 +64,10 @@ export const bootstrapCommand = defineCommand({
       );
       const addresses = rendezvous.addresses();
       if (events === "json") eventWriter(stdout)({ event: "listening", peerId: rendezvous.self, addresses });
-      else stdout.write(handOut(addresses));
+      else {
+        stderr.write("Listening. Hand out this address, for `glossa init --bootstrap`:\n");
+        stdout.write(`${handOut(addresses).join("\n")}\n`);
+      }
       await aborted(signal);
       log.info("Leaving");
     } finally {
@@ -73,10 +76,10 @@ export const bootstrapCommand = defineCommand({
   },
 });
 
-function handOut(addresses: readonly string[]): string {
+/** Others cannot use what only this machine reaches, unless there is nothing else. */
+function handOut(addresses: readonly string[]): readonly string[] {
   const remote = addresses.filter((address) => !/^\/ip4\/127\.|^\/ip6\/::1\//.test(address));
-  const shown = remote.length > 0 ? remote : addresses;
-  return `Listening. Hand out this address, for \`glossa init --bootstrap\`:\n${shown.join("\n")}\n`;
+  return remote.length > 0 ? remote : addresses;
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

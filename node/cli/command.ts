@@ -19,7 +19,7 @@ export interface Command<Schema extends z.ZodObject = z.ZodObject> {
   /** Paragraphs for the command's own help. */
   readonly description: string;
   readonly settings: Schema;
-  /** The list setting that takes the words without a flag; absent: such words are refused. */
+  /** The setting that takes the words without a flag, one word where it is no list; absent: such words are refused. */
   readonly positionals?: (keyof z.output<Schema> & string) | undefined;
   /** Settings may also come from GLOSSA_* variables: for processes that run as services. */
   readonly readsEnvironment?: boolean;

@@ -31,7 +31,7 @@ export const evalCommand = defineCommand({
         .array(text("must be models"), { error: "must be models" })
         .min(1, { error: "needs at least one model" }),
       {
-        description: "A model folder, the state directory of a peer, or the name of a peer that runs here.",
+        description: "A model folder, or a peer of this machine: its name or its state directory.",
         value: "MODEL",
         list: true,
         group: "Model",
@@ -83,18 +83,27 @@ export const evalCommand = defineCommand({
       defaultText: "the sequence length",
       group: "Computation",
     }),
-    device,
+    device: setting(device.clone(), {
+      description: "Where to compute: auto (the best that works), cpu, webgpu or cuda.",
+      value: "DEVICE",
+      group: "Computation",
+    }),
     microBatch: setting(integer(1, 65_536).optional(), {
       description: "Windows computed at once.",
       value: "N",
       defaultText: "what suits the device",
       group: "Computation",
     }),
-    threads,
+    threads: setting(threads.clone(), {
+      description: "CPU threads.",
+      value: "N",
+      defaultText: "all cores but one",
+      group: "Computation",
+    }),
   }),
   positionals: "data",
   examples: [
-    ["glossa eval --model ada texts.txt", "A peer that runs here, on a text"],
+    ["glossa eval --model ada texts.txt", "A peer of this machine, on a text"],
     [
       "glossa eval --model en.model --model es.model --data en/ --data es/",
       "Two models on two sources, side by side",

@@ -16,7 +16,7 @@ export const exportCommand = defineCommand({
     "A peer may go on running meanwhile.",
   settings: z.object({
     model: setting(text("must be a model"), {
-      description: "A model folder, the state directory of a peer, or the name of a peer that runs here.",
+      description: "A model folder, or a peer of this machine: its name or its state directory.",
       value: "MODEL",
     }),
     global: setting(flagSwitch(), {

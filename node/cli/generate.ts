@@ -23,7 +23,7 @@ export const generateCommand = defineCommand({
     "stdin, less one line break at its end; an empty one starts a new text. Runs on the CPU.",
   settings: z.object({
     model: setting(text("must be a model"), {
-      description: "A model folder, the state directory of a peer, or the name of a peer that runs here.",
+      description: "A model folder, or a peer of this machine: its name or its state directory.",
       value: "MODEL",
     }),
     global: setting(flagSwitch(), {
@@ -71,14 +71,14 @@ export const generateCommand = defineCommand({
       defaultText: "another each time",
       group: CHOOSING,
     }),
-    threads: setting(nodeConfigSchema.shape.threads, {
+    threads: setting(nodeConfigSchema.shape.threads.clone(), {
       description: "CPU threads.",
       value: "N",
       defaultText: "all cores but one",
     }),
   }),
   examples: [
-    ['glossa generate --model alice --prompt "In the beginning"', "A peer that runs here"],
+    ['glossa generate --model alice --prompt "In the beginning"', "A peer of this machine"],
     ["glossa generate --model model/ --temperature 0 < prompt.txt", "The likeliest text, always the same"],
     ["glossa generate --model model/ --prompt Once --samples 3 --seed 7 --json", "For programs"],
   ],

@@ -23,11 +23,12 @@ export function helpOf(command: Command): string {
   const settings = settingsOf(command.settings);
   const groups = Map.groupBy(settings, ({ meta }) => meta.group ?? "Flags");
   const required = settings.filter((entry) => entry.required);
+  const positional = settings.find(({ key }) => key === command.positionals);
   const usage = [
     `glossa ${command.name}`,
     ...required.map(({ flag, meta }) => `--${flag} ${meta.value}`),
     settings.length > required.length ? "[flags]" : "",
-    command.positionals ? `[${settings.find(({ key }) => key === command.positionals)?.meta.value}…]` : "",
+    positional === undefined ? "" : `[${positional.meta.value}${positional.meta.list ? "…" : ""}]`,
   ];
   const globals = GLOBAL_FLAGS.map(({ flag, short, description }): [string, string] => [
     `--${flag}${short ? `, -${short}` : ""}`,

@@ -1,7 +1,6 @@
 // `glossa import`: makes a run that starts from a model of Hugging Face's MPT instead of from a seed.
 import { join } from "node:path";
 import { z } from "zod";
-import { presetNames, presets } from "#protocol/core/presets.ts";
 import { loadModel } from "../models/load-model.ts";
 import { setting, text, UsageError } from "../settings.ts";
 import { defineCommand } from "./command.ts";
@@ -12,7 +11,6 @@ const SAID_BY_THE_MODEL: ReadonlySet<string> = new Set(["tokenizer", "body", "bl
 const runSettings = Object.fromEntries(
   Object.entries(initCommand.settings.shape).filter(([key]) => !SAID_BY_THE_MODEL.has(key)),
 );
-const ONE_FOLDER = { error: "must be one model folder" };
 
 export const importCommand = defineCommand({
   name: "import",
@@ -22,13 +20,11 @@ export const importCommand = defineCommand({
     "any MPT checkpoint with ALiBi, no biases and a tied head. The run has the model's size and its sequence length. In " +
     "variants trim and glob the model's embedding and tokenizer become the shared ones, in spec its tokenizer. The root of " +
     "what the run starts from is part of the run's id: the first peer brings the model with --body, the others get it from " +
-    "their peers.\n" +
-    presetNames.map((name) => `  ${name}: ${presets[name].description}`).join("\n"),
+    "their peers. Training and averaging are those of a --preset, whatever the model's size, and of the flags.",
   settings: z.object({
-    folder: setting(z.array(text("must be a model folder"), ONE_FOLDER).length(1, ONE_FOLDER), {
+    folder: setting(text("must be a model folder"), {
       description: "The model: config.json, model.safetensors and tokenizer.json.",
       value: "FOLDER",
-      list: true,
       group: "Run",
     }),
     ...runSettings,
@@ -41,8 +37,7 @@ export const importCommand = defineCommand({
     ],
     ["glossa import pooled --name shared --variant trim", "Share the model's embedding too"],
   ],
-  async run({ folder, ...settings }, context) {
-    const [reference] = folder as [string];
+  async run({ folder: reference, ...settings }, context) {
     const model = await loadModel(reference, context);
     if (model.source.kind !== "folder") {
       throw new UsageError(

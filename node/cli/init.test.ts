@@ -64,11 +64,12 @@ test.each([
 );
 
 test("what is shared is said in words", async () => {
-  const { stdout } = await init("--variant", "trim", "--tokenizer", tokenizer);
-  expect(stdout).toContain(
+  const { stdout: invite, stderr } = await init("--variant", "trim", "--tokenizer", tokenizer);
+  expect(stderr).toContain(
     "the body, and of 259 embedding rows those that a peer's text uses (variant trim)",
   );
-  expect(stdout).toContain("The first peer needs --manifest and --tokenizer");
+  expect(stderr).toContain("The first peer needs --manifest and --tokenizer");
+  expect(invite).toMatch(/^glossa1\w+\n$/);
 });
 
 test("a tokenizer that is missing, out of place, unreadable or none is refused in a sentence", async () => {

@@ -65,7 +65,7 @@ const initSettings = z.object({
   }),
   body: setting(text("must be a model").optional(), {
     description:
-      "Start from this model instead of a seed: a model folder or a peer's state directory. Gives the run its size.",
+      "Start from this model instead of a seed: a model folder, or a peer's name or state directory. Gives the run its size.",
     value: "MODEL",
     group: "Run",
   }),
@@ -156,15 +156,16 @@ export async function makeRun(
   return { config, id, invite, files: { manifest: path, tokenizer: tokenizerFile }, uploaded };
 }
 
-/** One event for programs; for people a summary, what comes next, and the invite on a line of its own. */
+/** One event for programs; for people a summary and what comes next, on stderr, so that stdout is the invite alone. */
 export function printRun(
   run: MadeRun,
-  { stdout, flags: { json } }: Pick<CommandContext, "stdout" | "flags">,
+  { stdout, stderr, flags: { json } }: Pick<CommandContext, "stdout" | "stderr" | "flags">,
   next = nextOf(run),
 ): void {
   const { config, id, invite, files, uploaded } = run;
   if (!json) {
-    stdout.write(`${summary(run)}\n\n${next}\n\n${invite}\n`);
+    stderr.write(`${summary(run)}\n\n${next}\n\n`);
+    stdout.write(`${invite}\n`);
     return;
   }
   const { variant } = config;

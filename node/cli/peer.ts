@@ -8,8 +8,9 @@ export const peerCommand = defineCommand({
   summary: "Join a run and train on your own text.",
   description:
     "Joins the run that an invite names, trains its common body together with the embeddings of a vocabulary of " +
-    "your own, and averages with the other peers, until stopped. Your text, tokenizer and embeddings never leave " +
-    "this machine. Ctrl-C saves and leaves; the same command resumes.",
+    "your own, and averages with the other peers, until stopped. Your text never leaves this machine; nor do your " +
+    "tokenizer and embeddings, unless the run's variant shares them or you join a --group. Ctrl-C saves and leaves; " +
+    "the same command resumes.",
   settings: nodeConfigSchema,
   positionals: "data",
   readsEnvironment: true,

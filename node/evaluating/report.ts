@@ -16,12 +16,13 @@ const right = (title: string): Column => ({ title, align: "right" });
 /** One model: a row a source, all numbers. Several: for each number a table with a column a model. */
 export function evaluationText(evaluations: readonly ModelEvaluation[]): string {
   const [first] = evaluations;
+  const labels = labelsOf(evaluations.map(({ model }) => model));
   const lines =
     evaluations.length === 1
       ? [first!.description, "", ...tableOfOne(first!.sources)]
       : [
-          ...evaluations.map(({ model, description }) => `${model}: ${description}`),
-          ...tablesOfAll(evaluations),
+          ...evaluations.map(({ description }, at) => `${labels[at]}: ${description}`),
+          ...tablesOfAll(evaluations, labels),
         ];
   return `${lines.join("\n")}\n`;
 }
@@ -48,15 +49,25 @@ function tableOfOne(sources: readonly SourceEvaluation[]): string[] {
   return table([{ title: "source" }, ...columns.map(right)], rows);
 }
 
-function tablesOfAll(evaluations: readonly ModelEvaluation[]): string[] {
+function tablesOfAll(evaluations: readonly ModelEvaluation[], labels: readonly string[]): string[] {
   const names = evaluations[0]!.sources.map(({ source }) => source);
   return METRICS.flatMap(({ title, note, show }) => {
     const rows = names.map((name, at) => [name, ...evaluations.map(({ sources }) => show(sources[at]!))]);
     if (names.length > 1)
       rows.push(["average", ...evaluations.map(({ sources }) => show(averageOf(sources)))]);
-    const columns = [{ title: "source" }, ...evaluations.map(({ model }) => right(model))];
+    const columns = [{ title: "source" }, ...labels.map(right)];
     return ["", `${title}: ${note}`, ...table(columns, rows)];
   });
+}
+
+/** Columns are headed by as much of a path's end as tells the models apart. */
+function labelsOf(models: readonly string[]): readonly string[] {
+  const parts = models.map((model) => model.replace(/[\\/]+$/, "").split(/[\\/]/));
+  for (let length = 1; length < Math.max(...parts.map((part) => part.length)); length++) {
+    const labels = parts.map((part) => part.slice(-length).join("/"));
+    if (new Set(labels).size === labels.length) return labels;
+  }
+  return models;
 }
 
 /** A model that knows another language reaches millions. */
