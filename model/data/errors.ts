@@ -189,7 +189,7 @@ export class DataPositionMismatchError extends DataError {
   constructor(reason: string) {
     super(
       "data-position-mismatch",
-      `The saved position does not fit the data (${reason}): restore the data it was saved with, or start from the beginning of the data.`,
+      `The saved position does not fit the data (${reason}): restore the data it was saved with, or start afresh in another place.`,
     );
   }
 }

@@ -62,7 +62,10 @@ export async function listDataFiles(paths: readonly string[]): Promise<DataFile[
 
   for (const path of paths) await visit(path, true);
   if (files.length === 0) {
-    const reason = passedOver > 0 ? `${passedOver} files, none with a known ending` : "no files";
+    const reason =
+      passedOver > 0
+        ? `${passedOver} ${passedOver === 1 ? "file" : "files"}, none with a known ending`
+        : "no files";
     throw new DataEmptyError(paths, reason, `put files there that end in ${SUPPORTED.join(", ")}`);
   }
   return files;

@@ -216,7 +216,7 @@ describe("folders", () => {
   test("without data are refused and say what would be data", async () => {
     await expect(read(folder)).rejects.toThrow(DataEmptyError);
     write("a.pdf", "%PDF");
-    await expect(read(folder)).rejects.toThrow("1 files, none with a known ending");
+    await expect(read(folder)).rejects.toThrow("1 file, none with a known ending");
   });
 
   test("or files that are not there, have no known ending or no text are refused", async () => {

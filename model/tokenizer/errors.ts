@@ -23,7 +23,7 @@ export class TokenizerUnreadableError extends TokenizerError {
   constructor(reason: string, options?: ErrorOptions) {
     super(
       "tokenizer-unreadable",
-      `The tokenizer cannot be read: ${reason}. Give a tokenizer.json as Hugging Face's tokenizers saves it, or leave it out to have one trained.`,
+      `The tokenizer cannot be read: ${reason}. Give a tokenizer.json as glossa tokenizer or Hugging Face's tokenizers saves it.`,
       options,
     );
   }
