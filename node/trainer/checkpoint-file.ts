@@ -1,10 +1,12 @@
 // The trainer's state on disk: embeddings, moments, progress and the position in the data, replaced atomically.
+import { readdir, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import {
   decodeTrainingCheckpoint,
   encodeTrainingCheckpoint,
   type JsonValue,
 } from "#model/checkpoint/training-checkpoint.ts";
-import { readIfPresent, writeAtomic } from "../storage/atomic-file.ts";
+import { isLeftover, readIfPresent, writeAtomic } from "../storage/atomic-file.ts";
 import type { GroupCheckpoint, GroupProgress } from "./group-embedding.ts";
 import type { RoundProgress, TrainerCheckpoint } from "./round-trainer.ts";
 
@@ -42,6 +44,15 @@ export async function saveTrainerCheckpoint(path: string, checkpoint: TrainerChe
     // Embeddings are the user's own: nobody else on the machine reads them.
     mode: 0o600,
   });
+}
+
+/** Removes what a process that crashed in the middle of a save has left. For the only one that saves there. */
+export async function clearInterruptedSaves(path: string): Promise<void> {
+  const directory = dirname(path);
+  for (const name of await readdir(directory)) {
+    const isOne = name.startsWith(`${basename(path)}.`) && isLeftover(name);
+    if (isOne) await rm(join(directory, name), { force: true });
+  }
 }
 
 const ofGroup = (group: GroupCheckpoint | undefined): Pick<Extra, "group"> =>

@@ -7,6 +7,9 @@ import { Deserializer, Serializer } from "node:v8";
 /** The file descriptor of the trainer's end, behind the standard three. */
 export const TRAINER_PIPE = 3;
 
+/** One write of a system moves at most 2 GiB, which the body of a 24-block model may exceed. */
+const WRITE_BYTES = 2 ** 28;
+
 const ARRAYS = [Float32Array, Int32Array, Uint8Array] as const;
 type NumberArray = InstanceType<(typeof ARRAYS)[number]>;
 
@@ -121,7 +124,11 @@ export class PipePort {
 
   postMessage(message: unknown): void {
     this.#stream.cork();
-    for (const part of encodeFrame(message)) this.#stream.write(part);
+    for (const part of encodeFrame(message)) {
+      for (let at = 0; at < part.length; at += WRITE_BYTES) {
+        this.#stream.write(part.subarray(at, at + WRITE_BYTES));
+      }
+    }
     this.#stream.uncork();
   }
 

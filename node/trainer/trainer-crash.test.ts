@@ -1,7 +1,7 @@
 // A trainer whose process is really killed, again and again: nothing that it has learnt is lost, changed or counted twice.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -152,13 +152,15 @@ it.each([
     expect(seen.length).toBeGreaterThan(STEPS + 5 + 12 + 19);
   }
 
-  // Between rounds, with nothing asked of it.
+  // Between rounds, with nothing asked of it; the one before it was interrupted in a save.
+  await writeFile(join(directory, `shaken-${intervalMs}.checkpoint.0123456789ab.partial`), "half of a check");
   shaken.kill("SIGKILL");
   expect(await shaken.trainer.evaluate(base, never)).not.toBeNaN();
   const third = await shaken.trainer.trainRound(1, base, false, () => undefined, never);
   expect(third.delta).toEqual(second.delta);
   expect(await shaken.trainer.evaluate(base, never)).toBe(bitsPerByte);
   expect(shaken.resumed.at(-1)).toMatchObject({ round: 0, step: STEPS });
+  expect((await readdir(directory)).filter((name) => name.endsWith(".partial"))).toEqual([]);
 });
 
 it("carries nothing twice when a round is called off while its process is gone", async () => {

@@ -9,7 +9,7 @@ import { genesisShared, initialEmbedding } from "#model/genesis.ts";
 import { RandomStream } from "#model/random.ts";
 import type { Tokenizer } from "#model/tokenizer/tokenizer.ts";
 import { type Handlers, serve } from "./channel.ts";
-import { loadTrainerCheckpoint, saveTrainerCheckpoint } from "./checkpoint-file.ts";
+import { clearInterruptedSaves, loadTrainerCheckpoint, saveTrainerCheckpoint } from "./checkpoint-file.ts";
 import { createOnDevice } from "./device.ts";
 import { GroupEmbedding } from "./group-embedding.ts";
 import {
@@ -86,6 +86,7 @@ async function create(options: CreateOptions): Promise<CreateResult> {
     sharesEmbedding ? { width: body.width, vocabularySize, rows: undefined } : undefined,
   );
   const shape = { batchSize, sequenceLength: body.sequenceLength };
+  await clearInterruptedSaves(checkpointFile);
   const checkpoint = await loadTrainerCheckpoint(checkpointFile);
 
   const batches =
