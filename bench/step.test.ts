@@ -6,6 +6,7 @@ import { flopsPerToken } from "#model/plan.ts";
 import { median } from "./median.ts";
 import { benchStep, type StepReport } from "./step.ts";
 import { compareWith } from "./step-baseline.ts";
+import type { Product } from "./step-products.ts";
 import { nodeCosts, partOf, sharesBy, type TraceEvent } from "./step-profile.ts";
 
 const MICRO = ["--blocks", "1", "--width", "16", "--heads", "2", "--vocabulary", "30", "--batch", "2"];
@@ -52,6 +53,21 @@ describe("the step benchmark", () => {
     );
     expect(Object.keys(report.parts)).toEqual(expect.arrayContaining(["attn", "ffn", "backward"]));
     expect(report.nodes).toHaveLength(4);
+  });
+
+  it("times the matrix products alone, by their shapes", async () => {
+    const { products, shareOfProducts } = JSON.parse(await printed([...ARGS, "--json", "--products"]));
+    expect(shareOfProducts).toBeGreaterThan(0);
+    const counts = new Map(products.map((product: Product) => [product.shape, product.count]));
+    // The head's logits; attention's scores, forward, and dP, backward; the two gradients of the down projection.
+    expect(counts.get("[16,16] @ [30,16]^T")).toBe(1);
+    expect(counts.get("[2,2,8,8] @ [2,2,8,8]^T")).toBe(2);
+    expect(counts.get("[16,16] @ [16,64]")).toBe(1);
+    expect(counts.get("[16,16]^T @ [16,64]")).toBe(1);
+    for (const { milliseconds, gigaflopsPerSecond } of products) {
+      expect(milliseconds).toBeGreaterThan(0);
+      expect(gigaflopsPerSecond).toBeGreaterThan(0);
+    }
   });
 
   it("leaves no trace file behind", async () => {

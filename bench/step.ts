@@ -1,5 +1,6 @@
 // `npm run bench -- step`: how fast a training step is, on random text of a given shape, and where its time goes.
 // Times the production TrainingModel as it is; decides nothing.
+import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { bodyLength, EMBEDDING_NAME, embeddingLength } from "#model/architecture.ts";
 import { genesisBody, initialEmbedding } from "#model/genesis.ts";
@@ -11,7 +12,9 @@ import { createTrainingModel } from "#model/training-model.ts";
 import type { Batch, Device, ModelConfig, OptimizerConfig } from "#model/types.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 import { median } from "./median.ts";
+import { compete, describeOpponents, type Opponent } from "./step-against.ts";
 import { type Comparison, compareWith, readBaseline, writeBaseline } from "./step-baseline.ts";
+import { measureProducts, type Product, productMilliseconds } from "./step-products.ts";
 import { type NodeCost, partOf, profileStep, type StepFeeds, sharesBy } from "./step-profile.ts";
 
 const USAGE = `npm run bench -- step [--json] [options]
@@ -19,7 +22,12 @@ const USAGE = `npm run bench -- step [--json] [options]
   --steps N        steps that are timed, after a warm-up (default 20)
   --device NAME    cpu, webgpu or cuda (default cpu); shares are given for cpu alone
   --threads N      threads within one operation (default: one per physical core)
+  --spinning       threads spin while they wait: for a machine that does nothing else
   --nodes N        also lists the N dearest nodes
+  --products       also times the step's matrix products alone: what the step could reach at best
+  --against CMD    also runs another program's step in turns with ours, as often as given, for instance
+                   --against "python3 bench/step-pytorch.py" --against "python3 bench/step-pytorch.py --compile"
+  --turns N        turns that everyone has then (default 6), each of a sixth of the steps
   --save FILE      keeps the report as a baseline
   --compare FILE   puts the report beside a baseline that was saved for the same model and batch`;
 
@@ -44,6 +52,7 @@ export interface StepOptions {
   readonly batchSize: number;
   readonly device: Device;
   readonly threads?: number;
+  readonly spinning: boolean;
   readonly steps: number;
   /** How many of the dearest nodes to list. */
   readonly nodes: number;
@@ -69,6 +78,12 @@ export interface StepReport {
   /** The same by part of the step: attn, ffn, head, backward… */
   readonly parts: Readonly<Record<string, number>>;
   readonly nodes: readonly NodeCost[];
+  /** The matrix products by themselves; absent where not asked for. */
+  readonly products?: readonly Product[];
+  /** Time of all products alone over the best step's. */
+  readonly shareOfProducts?: number;
+  /** Absent where nobody was asked. */
+  readonly opponents?: readonly Opponent[];
   readonly setting: StepOptions;
   readonly bodyParameters: number;
   readonly embeddingParameters: number;
@@ -90,7 +105,11 @@ export async function benchStep(args: string[]): Promise<void> {
       steps: { type: "string", default: "20" },
       device: { type: "string", default: "cpu" },
       threads: { type: "string" },
+      spinning: { type: "boolean", default: false },
       nodes: { type: "string", default: "0" },
+      products: { type: "boolean", default: false },
+      against: { type: "string", multiple: true, default: [] },
+      turns: { type: "string", default: "6" },
       save: { type: "string" },
       compare: { type: "string" },
     },
@@ -107,12 +126,14 @@ export async function benchStep(args: string[]): Promise<void> {
     batchSize: count("batch", flags.batch),
     device: parseDevice(flags.device),
     ...(flags.threads !== undefined && { threads: count("threads", flags.threads) }),
+    spinning: flags.spinning,
     steps: count("steps", flags.steps),
     nodes: count("nodes", flags.nodes, 0),
   };
+  const contest = { commands: flags.against, turns: count("turns", flags.turns) };
   // Read first: a baseline that does not fit must not cost a measurement.
   const baseline = flags.compare === undefined ? undefined : await readBaseline(flags.compare, options);
-  const report = await measureStep(options);
+  const report = await measureStep(options, { products: flags.products, contest });
   if (flags.save !== undefined) await writeBaseline(flags.save, report);
   const comparison = baseline && compareWith(baseline, report);
   console.log(
@@ -122,9 +143,17 @@ export async function benchStep(args: string[]): Promise<void> {
   );
 }
 
+interface Extras {
+  readonly products: boolean;
+  readonly contest: { readonly commands: readonly string[]; readonly turns: number };
+}
+
 /** Times the steps, then profiles the same graph (on the CPU; clipping and AdamW are not in it). */
-export async function measureStep(options: StepOptions): Promise<StepReport> {
-  const { config, batchSize, device, threads, steps } = options;
+export async function measureStep(
+  options: StepOptions,
+  { products: wantsProducts, contest }: Extras,
+): Promise<StepReport> {
+  const { config, batchSize, device, threads, spinning, steps } = options;
   const body = genesisBody(config, "bench");
   const embedding = initialEmbedding(config, "bench");
   const stream = RandomStream.fromSeed("bench/tokens");
@@ -135,13 +164,26 @@ export async function measureStep(options: StepOptions): Promise<StepReport> {
     optimizer: OPTIMIZER,
     batchSize,
     device,
+    spinning,
     body,
     embedding,
     ...(threads !== undefined && { threads }),
   });
   const compileMilliseconds = performance.now() - createdMs;
   const timesMs: number[] = [];
+  let opponents: Opponent[] = [];
   try {
+    if (contest.commands.length > 0) {
+      const batch = randomBatch(stream, config, batchSize);
+      let step = 0;
+      opponents = await compete({
+        ...{ config, batchSize, body, embedding, batch },
+        ...contest,
+        threads: threads ?? availableParallelism(),
+        stepsPerTurn: Math.ceil(steps / contest.turns),
+        ourStep: async () => (await model.trainStep(batch, step++)).loss,
+      });
+    }
     for (let step = 0; step < WARM_UP_STEPS + steps; step++) {
       const batch = randomBatch(stream, config, batchSize);
       const startedMs = performance.now();
@@ -153,12 +195,14 @@ export async function measureStep(options: StepOptions): Promise<StepReport> {
   }
 
   let costs: NodeCost[] = [];
+  let products: Product[] | undefined;
   if (device === "cpu") {
     const graph = buildGradientStep(config, batchSize, batchSize, ["body", "embedding"], {
       rowsApart: true,
     });
     const feeds = stepFeeds(graph, config, body, embedding, randomBatch(stream, config, batchSize));
     costs = await profileStep(graph, feeds, Math.min(steps, PROFILED_STEPS), threads);
+    if (wantsProducts) products = await measureProducts(graph, threads);
   }
   const medianMs = median(timesMs);
   const bestMs = Math.min(...timesMs);
@@ -177,6 +221,8 @@ export async function measureStep(options: StepOptions): Promise<StepReport> {
     shares: sharesBy(costs, ({ op }) => op),
     parts: sharesBy(costs, partOf),
     nodes: costs.slice(0, options.nodes),
+    ...(products !== undefined && { products, shareOfProducts: productMilliseconds(products) / bestMs }),
+    ...(opponents.length > 0 && { opponents }),
     setting: options,
     bodyParameters: bodyLength(config),
     embeddingParameters: embeddingLength(config),
@@ -247,6 +293,13 @@ function describe(report: StepReport, comparison: Comparison | undefined): strin
     `median ${report.tokensPerSecond.toFixed(0)} tokens/s, ${report.millisecondsPerStep.toFixed(1)} ms a step, ` +
       `${report.gigaflopsPerSecond.toFixed(1)} GFLOP/s; best ${report.bestTokensPerSecond.toFixed(0)} tokens/s, ` +
       `${report.bestMillisecondsPerStep.toFixed(1)} ms; compiled in ${(report.compileMilliseconds / 1000).toFixed(2)} s`,
+    ...describeOpponents(report.opponents ?? [], batchSize * config.sequenceLength),
+    ...(report.products === undefined
+      ? []
+      : [
+          `matrix products alone: ${productMilliseconds(report.products).toFixed(1)} ms, ` +
+            `${(100 * report.shareOfProducts!).toFixed(1)}% of the best step`,
+        ]),
     ...(comparison === undefined
       ? []
       : [`against the baseline: ${comparison.tokensPerSecondRatio.toFixed(3)} times the tokens/s`]),
