@@ -27,7 +27,8 @@ export function watchTrainer({ log, emit, measurements }: TrainerWatchers): Trai
     },
     onResume(progress) {
       measurements.trainerResumed(progress);
-      log.info({ round: progress?.round, step: progress?.step }, "trainer resumed from its checkpoint");
+      if (progress === undefined) log.info("trainer begins again: nothing had been saved yet");
+      else log.info({ round: progress.round, step: progress.step }, "trainer resumed from its checkpoint");
     },
   };
 }
