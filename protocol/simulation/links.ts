@@ -198,10 +198,11 @@ class Flow {
     const byWindow =
       rules.meanLatencyMs > 0 ? WINDOW_BYTES / (2 * rules.meanLatencyMs) : Number.POSITIVE_INFINITY;
     const connection = this.#links.connection(from, to);
-    const atMs = Math.max(now, this.#pacedMs, connection.freeMs);
-    this.#pacedMs = atMs + this.#partBytes / byWindow;
-    connection.freeMs = atMs + this.#partBytes / this.#links.connectionRate;
-    if (atMs > now) clock.afterQuietly(atMs - now, () => this.#send());
+    const beginsMs = Math.max(now, this.#pacedMs, connection.freeMs);
+    this.#pacedMs = beginsMs + this.#partBytes / byWindow;
+    connection.freeMs = beginsMs + this.#partBytes / this.#links.connectionRate;
+    // All of the part has passed a slow connection before it counts as sent.
+    if (connection.freeMs > now) clock.afterQuietly(connection.freeMs - now, () => this.#send());
     else this.#send();
   }
 
