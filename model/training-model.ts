@@ -254,7 +254,10 @@ class CompiledModel implements TrainingModel {
       const graph = build();
       const resident = [...graph.outputs.keys()].filter((name) => name.startsWith(stepOutputs.next("")));
       const inPlaceOnly = device === "cpu";
-      const bytes = emitOnnx(graph, inPlaceOnly ? { emptySequence: IN_PLACE_ONLY } : {});
+      const bytes = emitOnnx(graph, {
+        branches: device === "cpu",
+        ...(inPlaceOnly && { emptySequence: IN_PLACE_ONLY }),
+      });
       session = createSession(bytes, {
         device,
         spinning,

@@ -86,6 +86,7 @@ const rules: { readonly [O in Op]: GradientRule<O> | Forbidden } = {
   sqrt: unary((b, dy, _, y) => b.div(b.mul(dy, b.scalar(0.5)), y)),
   // d erf(x) / dx = 2/sqrt(pi) * exp(-x^2)
   erf: unary((b, dy, x) => b.mul(dy, b.mul(b.exp(b.neg(b.mul(x, x))), b.scalar(2 / Math.sqrt(Math.PI))))),
+  hardSigmoid: { forbidden: "it has kinks, and stands for a linear function between them" },
   gelu: unary((b, dy, x) => b.mul(dy, geluDerivative(b, x, dy))),
 
   // y = alpha * A @ B with A = op(a), B = op(b): dA = alpha * dy @ B^T, dB = alpha * A^T @ dy, and a = A^T if transposed.
@@ -222,14 +223,13 @@ const rules: { readonly [O in Op]: GradientRule<O> | Forbidden } = {
 
 /**
  * Phi(x) + x * phi(x), in as few passes over x as it takes: with a = x / sqrt(2) it is
- * (1 + erf(a) + a * exp(ln(2/sqrt(pi)) - a^2)) / 2. It needs x alone, and without the word that it comes after dy
+ * (1 + erf(a)) / 2 + a * exp(ln(1/sqrt(pi)) - a^2). It needs x alone, and without the word that it comes after dy
  * onnxruntime computes it on the way forward and keeps it until the way back.
  */
 function geluDerivative(b: GraphBuilder, x: Value, dy: Value): Value {
   const a = b.mul(x, b.after(b.scalar(Math.SQRT1_2), [dy]));
-  const density = b.exp(b.sub(b.scalar(Math.log(2 / Math.sqrt(Math.PI))), b.mul(a, a)));
-  const twice = b.add(b.add(b.erf(a), b.mul(a, density)), b.scalar(1));
-  return b.mul(twice, b.scalar(0.5));
+  const density = b.exp(b.add(b.neg(b.mul(a, a)), b.scalar(-Math.log(Math.sqrt(Math.PI)))));
+  return b.add(b.hardSigmoid(b.erf(a), 0.5, 0.5), b.mul(a, density));
 }
 
 function zeros(b: GraphBuilder, shape: Shape): Value {

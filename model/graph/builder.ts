@@ -104,6 +104,8 @@ export class GraphBuilder {
   sqrt = (x: Value): Value => this.#apply1("sqrt", [x], {});
   erf = (x: Value): Value => this.#apply1("erf", [x], {});
   gelu = (x: Value): Value => this.#apply1("gelu", [x], {});
+  hardSigmoid = (x: Value, alpha: number, beta: number): Value =>
+    this.#apply1("hardSigmoid", [x], { alpha, beta });
   softmax = (x: Value): Value => this.#apply1("softmax", [x], {});
   sumSquares = (x: Value): Value => this.#apply1("sumSquares", [x], {});
   gather = (table: Value, ids: Value): Value => this.#apply1("gather", [table, ids], {});

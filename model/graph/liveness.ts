@@ -7,7 +7,20 @@ const BYTES_PER_ELEMENT = 4;
 
 /** Operations that onnxruntime computes within the memory of their first input where nothing else needs that. */
 const IN_PLACE: ReadonlySet<AnyNode["op"]> = new Set([
-  ...(["add", "sub", "mul", "div", "neg", "exp", "log", "sqrt", "erf", "softmax", "scatterAdd"] as const),
+  ...([
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "neg",
+    "exp",
+    "log",
+    "sqrt",
+    "erf",
+    "hardSigmoid",
+    "softmax",
+    "scatterAdd",
+  ] as const),
 ]);
 
 /** Bytes of a value. */

@@ -30,6 +30,8 @@ export interface OpAttributes {
   readonly log: None;
   readonly sqrt: None;
   readonly erf: None;
+  /** max(0, min(1, alpha * x + beta)): one pass for two, where alpha * x + beta lies between 0 and 1 anyway. */
+  readonly hardSigmoid: { readonly alpha: number; readonly beta: number };
   /** x * Phi(x) with the exact normal distribution function, not its tanh approximation. */
   readonly gelu: None;
   /** alpha * op(a) @ op(b); ranks equal and >= 2, leading (batch) sizes equal, op transposes the last two axes. */

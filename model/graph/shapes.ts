@@ -93,6 +93,7 @@ const shapeRules: { readonly [O in Op]: ShapeRule<O> } = {
   sqrt: elementwise,
   erf: elementwise,
   gelu: elementwise,
+  hardSigmoid: elementwise,
 
   matMul(inputs, { transposeA, transposeB }) {
     const [a, b] = checkTypes(inputs, "float", "float") as [Shape, Shape];

@@ -5,12 +5,14 @@ import { emitNode } from "./emitters.ts";
 import { OnnxModel } from "./onnx-model.ts";
 
 export interface EmitOptions {
+  /** Nodes may run under a condition: on the CPU, where that costs nothing. Default false. */
+  readonly branches?: boolean;
   /** Name of an output before all others that is no tensor but an empty sequence; runtime/session.ts says what for. */
   readonly emptySequence?: string;
 }
 
 /** The graph as ModelProto bytes: constants embedded as float32, inputs and outputs under their public names. */
-export function emitOnnx(graph: Graph, { emptySequence }: EmitOptions = {}): Uint8Array {
+export function emitOnnx(graph: Graph, { branches = false, emptySequence }: EmitOptions = {}): Uint8Array {
   validateGraph(graph);
   const model = new OnnxModel();
   if (emptySequence !== undefined) model.emptySequenceOutput(emptySequence);
@@ -27,9 +29,12 @@ export function emitOnnx(graph: Graph, { emptySequence }: EmitOptions = {}): Uin
     const stored = data instanceof Float64Array ? Float32Array.from(data) : data;
     model.initializer(value.name, value.shape, stored);
   }
+  const needed = new Set([...graph.outputs.values(), ...graph.nodes.flatMap(({ inputs }) => inputs)]);
   for (const { op, attributes, inputs, outputs } of graph.nodes) {
     emitNode<Op>(op, {
       writer: model,
+      branches,
+      isNeeded: (output) => needed.has(outputs[output]!),
       attributes,
       inputs,
       inputNames: inputs.map(nameOf),

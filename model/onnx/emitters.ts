@@ -4,6 +4,10 @@ import { MICROSOFT, type OnnxWriter } from "./writer.ts";
 
 export interface EmitterCall<O extends Op> {
   readonly writer: OnnxWriter;
+  /** See EmitOptions. */
+  readonly branches: boolean;
+  /** Whether anything reads the output. */
+  readonly isNeeded: (output: number) => boolean;
   readonly attributes: OpAttributes[O];
   readonly inputs: readonly Value[];
   readonly inputNames: readonly string[];
@@ -33,6 +37,11 @@ const emitters: { readonly [O in Op]: Emitter<O> } = {
   sqrt: same("Sqrt"),
   erf: same("Erf"),
   gelu: same("Gelu"),
+  hardSigmoid({ writer, attributes: { alpha, beta }, inputNames, outputNames }) {
+    writer.node("HardSigmoid", inputNames, outputNames, {
+      attributes: { alpha: { float: alpha }, beta: { float: beta } },
+    });
+  },
 
   // Gemm takes transposed sides and a factor, for matrices; onnxruntime's FusedMatMul does so for batches of them.
   matMul({ writer, attributes: { transposeA, transposeB, alpha }, inputs, inputNames, outputNames }) {
@@ -147,25 +156,54 @@ const emitters: { readonly [O in Op]: Emitter<O> } = {
     });
   },
 
-  // The softmax's own sum is not an output of Softmax, so log-sum-exp comes from the largest logit m and its probability:
-  // p = exp(m - logSumExp), thus logSumExp = m - ln p, where p >= 1/v cannot underflow.
-  linearCrossEntropy({ writer, inputs, inputNames, outputNames }) {
+  // The softmax's own sum is not an output of Softmax, but log-sum-exp is any column's logit less the logarithm of its
+  // probability, if that did not underflow. The target's column is at hand; the largest cannot underflow, but takes two more
+  // passes over [n, v], and so is for where it is needed. Without probabilities LogSoftmax has it all in one.
+  linearCrossEntropy({ writer, branches, isNeeded, inputs, inputNames, outputNames }) {
     const [hidden, head, targets] = inputNames as [string, string, string];
     const [nats, probabilities] = outputNames as [string, string];
-    const tokens = inputs[2]!.shape[0]!;
+    const shape = [inputs[2]!.shape[0]!];
     const logits = writer.intermediate("Gemm", [hidden, head], { attributes: { transB: { int: 1 } } });
-    writer.node("Softmax", [logits], [probabilities], { attributes: { axis: { int: -1 } } });
-    const rowMax = (of: string) =>
-      writer.intermediate("ReduceMax", [of, writer.int64([1])], { attributes: { keepdims: { int: 0 } } });
-    const logSumExp = writer.intermediate("Sub", [
-      rowMax(logits),
-      writer.intermediate("Log", [rowMax(probabilities)]),
-    ]);
-    const column = writer.intermediate("Reshape", [targets, writer.int64([tokens, 1])]);
-    const picked = writer.intermediate("GatherElements", [logits, column], {
-      attributes: { axis: { int: 1 } },
+    const column = writer.intermediate("Reshape", [targets, writer.int64([...shape, 1])]);
+    const ofTarget = (x: string) => {
+      const picked = writer.intermediate("GatherElements", [x, column], { attributes: { axis: { int: 1 } } });
+      return writer.intermediate("Reshape", [picked, writer.int64(shape)]);
+    };
+    const lastAxis = { attributes: { axis: { int: -1 } } };
+    if (!isNeeded(1)) {
+      writer.node("Neg", [ofTarget(writer.intermediate("LogSoftmax", [logits], lastAxis))], [nats]);
+      return;
+    }
+    writer.node("Softmax", [logits], [probabilities], lastAxis);
+    const ofLargest = (inner: OnnxWriter, target: string) => {
+      const rowMax = (of: string) =>
+        inner.intermediate("ReduceMax", [of, inner.int64([1])], { attributes: { keepdims: { int: 0 } } });
+      const logSumExp = [rowMax(logits), inner.intermediate("Log", [rowMax(probabilities)])];
+      return [inner.intermediate("Sub", logSumExp), target] as const;
+    };
+    const target = ofTarget(logits);
+    if (!branches) {
+      writer.node("Sub", ofLargest(writer, target), [nats]);
+      return;
+    }
+    const chance = ofTarget(probabilities);
+    const least = writer.intermediate("ReduceMin", [chance], { attributes: { keepdims: { int: 0 } } });
+    const isSafe = writer.intermediate("Greater", [least, writer.float32(LEAST_CHANCE)]);
+    writer.node("If", [isSafe], [nats], {
+      attributes: {
+        then_branch: {
+          branch: {
+            shape,
+            build: (inner) => inner.intermediate("Neg", [inner.intermediate("Log", [chance])]),
+          },
+        },
+        else_branch: {
+          branch: { shape, build: (inner) => inner.intermediate("Sub", ofLargest(inner, target)) },
+        },
+      },
     });
-    const target = writer.intermediate("Reshape", [picked, writer.int64([tokens])]);
-    writer.node("Sub", [logSumExp, target], [nats]);
   },
 };
+
+/** Well above where float32 loses digits (1.2e-38). */
+const LEAST_CHANCE = 1e-30;

@@ -4,6 +4,7 @@ import {
   type AttributeProto,
   AttributeProto_AttributeType,
   AttributeProtoSchema,
+  type GraphProto,
   GraphProtoSchema,
   ModelProtoSchema,
   NodeProtoSchema,
@@ -20,7 +21,13 @@ import {
   type ValueInfoProto,
   ValueInfoProtoSchema,
 } from "onnx-buf";
-import { MICROSOFT, type OnnxAttribute, type OnnxNodeOptions, type OnnxWriter } from "./writer.ts";
+import {
+  MICROSOFT,
+  type OnnxAttribute,
+  type OnnxBranch,
+  type OnnxNodeOptions,
+  type OnnxWriter,
+} from "./writer.ts";
 
 /** ONNX IR 10 with opset 20 (the first with Gelu) is what onnxruntime 1.30 takes; FusedMatMul is com.microsoft's. */
 const IR_VERSION = 10n;
@@ -48,7 +55,13 @@ export interface ExternalData {
 export class OnnxModel implements OnnxWriter {
   readonly #graph = create(GraphProtoSchema, { name: "glossa" });
   readonly #literals = new Set<string>();
+  readonly #prefix: string;
   #intermediates = 0;
+
+  /** `prefix` keeps the names of intermediates apart from those of a model around this one. */
+  constructor(prefix = "") {
+    this.#prefix = prefix;
+  }
 
   input(name: string, type: OnnxType, shape: OnnxShape): void {
     this.#graph.input.push(valueInfo(name, type, shape));
@@ -100,23 +113,29 @@ export class OnnxModel implements OnnxWriter {
         domain,
         input: [...inputs],
         output: [...outputs],
-        attribute: Object.entries(attributes).map(([name, value]) => emitAttribute(name, value)),
+        attribute: Object.entries(attributes).map(([name, value]) =>
+          "branch" in value ? emitBranch(name, outputs[0]!, value.branch) : emitAttribute(name, value),
+        ),
       }),
     );
   }
 
   intermediate(type: string, inputs: readonly string[], options?: OnnxNodeOptions): string {
-    const output = `${type}:${this.#intermediates++}`;
+    const output = `${this.#prefix}${type}:${this.#intermediates++}`;
     this.node(type, inputs, [output], options);
     return output;
   }
 
   int64(values: readonly number[]): string {
-    return this.#literal(`int64:${values.join(",")}`, [values.length], BigInt64Array.from(values, BigInt));
+    return this.#literal(
+      `${this.#prefix}int64:${values.join(",")}`,
+      [values.length],
+      BigInt64Array.from(values, BigInt),
+    );
   }
 
   float32(value: number): string {
-    return this.#literal(`float32:${value}`, [], Float32Array.of(value));
+    return this.#literal(`${this.#prefix}float32:${value}`, [], Float32Array.of(value));
   }
 
   toBytes(): Uint8Array<ArrayBuffer> {
@@ -132,6 +151,11 @@ export class OnnxModel implements OnnxWriter {
         graph: this.#graph,
       }),
     );
+  }
+
+  /** As a part of another model. */
+  toGraph(): GraphProto {
+    return this.#graph;
   }
 
   #literal(name: string, shape: readonly number[], data: Float32Array | BigInt64Array): string {
@@ -165,7 +189,20 @@ function valueInfo(name: string, type: OnnxType, shape: OnnxShape): ValueInfoPro
   });
 }
 
-function emitAttribute(name: string, attribute: OnnxAttribute): AttributeProto {
+function emitBranch(name: string, node: string, { build, shape }: OnnxBranch): AttributeProto {
+  const model = new OnnxModel(`${node}/${name}/`);
+  model.output(build(model), "float", shape);
+  return create(AttributeProtoSchema, {
+    name,
+    type: AttributeProto_AttributeType.GRAPH,
+    g: model.toGraph(),
+  });
+}
+
+function emitAttribute(
+  name: string,
+  attribute: Exclude<OnnxAttribute, { branch: OnnxBranch }>,
+): AttributeProto {
   const { FLOAT, INT, INTS, STRING } = AttributeProto_AttributeType;
   if ("int" in attribute) {
     return create(AttributeProtoSchema, { name, type: INT, i: BigInt(attribute.int) });

@@ -8,7 +8,15 @@ export type OnnxAttribute =
   | { int: number }
   | { float: number }
   | { ints: readonly number[] }
-  | { string: string };
+  | { string: string }
+  | { branch: OnnxBranch };
+
+/** Nodes that run under a condition: they see all values of the graph around them, and give one. */
+export interface OnnxBranch {
+  /** Writes the nodes, named apart from those around, and returns the name of what they give. */
+  readonly build: (writer: OnnxWriter) => string;
+  readonly shape: readonly number[];
+}
 
 export interface OnnxNodeOptions {
   readonly attributes?: Readonly<Record<string, OnnxAttribute>>;

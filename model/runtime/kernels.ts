@@ -54,6 +54,9 @@ const kernels: { readonly [O in Op]: Kernel<O> } = {
   log: unary(Math.log),
   sqrt: unary(Math.sqrt),
   erf: unary(erf),
+  hardSigmoid: ({ inputs, attributes: { alpha, beta } }) => [
+    Float64Array.from(inputs[0]!.data, (x) => Math.max(0, Math.min(1, alpha * x + beta))),
+  ],
   gelu: unary((x) => 0.5 * x * (1 + erf(x / Math.SQRT2))),
 
   matMul({ inputs, attributes: { transposeA, transposeB, alpha }, outputs }) {

@@ -57,16 +57,43 @@ describe("a session on the cpu", () => {
     await session.dispose();
   });
 
-  it("gives a cross-entropy even where the target's probability underflows", async () => {
-    const b = new GraphBuilder();
-    const { nats } = b.linearCrossEntropy(
-      b.input("hidden", [1, 1]),
-      b.input("head", [2, 1]),
-      b.input("targets", [1], "int32"),
-    );
-    const feeds = { hidden: Float64Array.of(1), head: Float64Array.of(300, -300), targets: Int32Array.of(1) };
-    expect(hostData((await runOnCpu(b.build({ nats }), feeds)).nats!)[0]).toBe(600);
-  });
+  const emissions = [
+    { how: "alone", withProbabilities: false, branches: false },
+    { how: "beside the probabilities", withProbabilities: true, branches: false },
+    { how: "beside the probabilities, with branches", withProbabilities: true, branches: true },
+  ];
+  it.each(emissions)(
+    "gives a cross-entropy $how even where the target's probability underflows",
+    async (emission) => {
+      const b = new GraphBuilder();
+      const { nats, probabilities } = b.linearCrossEntropy(
+        b.input("hidden", [3, 1]),
+        b.input("head", [2, 1]),
+        b.input("targets", [3], "int32"),
+      );
+      const graph = b.build({ nats, ...(emission.withProbabilities && { probabilities }) });
+      const session = await createSession(emitOnnx(graph, emission), { device: "cpu", threads: 1 });
+      const run = async (hidden: number[]) => {
+        const feeds = {
+          hidden: hostTensor(Float32Array.from(hidden), [3, 1]),
+          head: hostTensor(Float32Array.of(1, -1), [2, 1]),
+          targets: hostTensor(Int32Array.of(1, 1, 0), [3]),
+        };
+        return [...hostData((await session.run(feeds, { nats: null })).nats!)];
+      };
+      const expected = (x: number) => Math.log1p(Math.exp(-Math.abs(2 * x))) + Math.max(0, 2 * x);
+      for (const hidden of [
+        [0.75, 0.5, -1.5],
+        [300, 0.5, 300],
+      ]) {
+        const values = await run(hidden);
+        [hidden[0]!, hidden[1]!, -hidden[2]!].forEach((x, at) => {
+          expect(Math.abs(values[at]! - expected(x))).toBeLessThan(1e-6 * Math.max(1, expected(x)));
+        });
+      }
+      await session.dispose();
+    },
+  );
 
   it("fills a tensor that it is given for an output", async () => {
     const b = new GraphBuilder();

@@ -92,6 +92,13 @@ export const opSamples: { readonly [O in Op]: readonly OpSample<O>[] } = {
   sqrt: [positive("sqrt")],
   erf: [elementwise("erf")],
   gelu: [elementwise("gelu")],
+  hardSigmoid: [
+    {
+      id: "all three pieces",
+      inputs: [normal("hardSigmoid", [2, 3, 5], 1.3, 0.2)],
+      attributes: { alpha: 0.4, beta: 0.3 },
+    },
+  ],
   matMul: [
     matMul([3, 4], [4, 5], false, false, 1),
     matMul([4, 3], [4, 5], true, false, 0.7),
