@@ -43,7 +43,7 @@ export class DonorPace {
 
   /** `bytesPerSecond` if nothing came from now on: falls while an answer is overdue. */
   rateAt(nowMs: number): number | undefined {
-    const waitedMs = this.#waitedMs(nowMs);
+    const waitedMs = this.waitedMs(nowMs);
     const spanMs = this.#spanMs + Math.max(0, waitedMs - this.#tileMs());
     return spanMs > 0 ? (this.#bytes / spanMs) * 1000 : undefined;
   }
@@ -57,7 +57,7 @@ export class DonorPace {
   }
 
   arrived(bytes: number, nowMs: number): void {
-    const spanMs = this.#waitedMs(nowMs);
+    const spanMs = this.waitedMs(nowMs);
     this.asked.shift();
     const kept = Math.exp(-spanMs / RATE_MEMORY_MS);
     this.#bytes = this.#bytes * kept + bytes;
@@ -68,7 +68,7 @@ export class DonorPace {
 
   /** When the answer at `position` in its queue is expected, from now. */
   expectedMs(position: number, nowMs: number): number {
-    const waitedMs = this.#waitedMs(nowMs);
+    const waitedMs = this.waitedMs(nowMs);
     const due = (position + 1) * this.#tileMs() - waitedMs;
     // The longer it is overdue, the longer it will take.
     return Math.max(due, waitedMs - this.#tileMs());
@@ -79,7 +79,8 @@ export class DonorPace {
     return rate === undefined ? GUESSED_TILE_MS : (TILE_BYTES / rate) * 1000;
   }
 
-  #waitedMs(nowMs: number): number {
+  /** How long an answer has been awaited. */
+  waitedMs(nowMs: number): number {
     const [first] = this.asked;
     return first === undefined ? 0 : Math.max(0, nowMs - Math.max(this.#lastMs, first.atMs));
   }

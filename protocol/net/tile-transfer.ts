@@ -21,6 +21,9 @@ const REVIEW_MS = 250;
 /** A donor slower than this share of the fastest gives its place to one who waits for it, once it had this long. */
 const TOO_SLOW = 1 / 8;
 const TRIAL_MS = 3_000;
+/** One that owes an answer for so long counts as giving nothing. */
+const STALLED_MS = 5_000;
+const REST_MS = 5_000;
 /** Failures told of: one line each, for people. */
 const MAX_FAILURES = 32;
 
@@ -43,6 +46,8 @@ interface Donor {
   fruitless: number;
   retryAtMs: number;
   engagedMs: number;
+  /** Ends its stream. */
+  abort: AbortController;
 }
 
 /** One transfer; `run` once. */
@@ -120,6 +125,7 @@ export class TileTransfer {
   #start(donor: Donor, signal: AbortSignal): void {
     donor.state = "active";
     donor.engagedMs = this.#clock.nowMs();
+    donor.abort = new AbortController();
     const running = this.#pullFrom(donor, signal).finally(() => {
       this.#running.delete(running);
       this.#queue.giveUp(donor.pace);
@@ -152,18 +158,20 @@ export class TileTransfer {
             return donor.state === "active" && !this.#queue.isDone;
           },
         },
-        signal,
+        AbortSignal.any([signal, donor.abort.signal]),
       );
-      if (found) return;
+      if (found && donor.state === "active") return;
     } catch (error) {
       if (signal.aborted) return;
       why = reasonOf(error);
       if (error instanceof MisbehaviourError) donor.state = "spent";
     }
     if (this.failures.length < MAX_FAILURES) this.failures.push(`${pace.peer}: ${why}`);
-    if (donor.state !== "active") return;
+    if (donor.state === "spent") return;
     donor.fruitless = pace.tiles > before ? 1 : donor.fruitless + 1;
-    donor.retryAtMs = this.#clock.nowMs() + FIRST_RETRY_MS * 2 ** donor.fruitless;
+    // One that was slow is asked again later: the fast may be gone by then.
+    const restMs = donor.state === "retired" ? REST_MS : FIRST_RETRY_MS;
+    donor.retryAtMs = this.#clock.nowMs() + restMs * 2 ** donor.fruitless;
     donor.state = donor.fruitless >= MAX_FRUITLESS ? "spent" : "waiting";
   }
 
@@ -184,13 +192,14 @@ export class TileTransfer {
 
   #retireSlowest(nowMs: number): void {
     const active = [...this.#donors.values()].filter(({ state }) => state === "active");
-    const rates = active.map((donor) => ({ donor, rate: donor.pace.rateAt(nowMs) ?? 0 }));
+    const rateOf = ({ pace }: Donor) => (pace.waitedMs(nowMs) > STALLED_MS ? 0 : (pace.rateAt(nowMs) ?? 0));
+    const rates = active.map((donor) => ({ donor, rate: rateOf(donor) }));
     const fastest = Math.max(...rates.map(({ rate }) => rate));
     const tried = rates.filter(({ donor }) => nowMs - donor.engagedMs >= TRIAL_MS);
     const slowest = tried.sort((a, b) => a.rate - b.rate)[0];
-    if (slowest === undefined || slowest.rate >= fastest * TOO_SLOW) return;
+    if (slowest === undefined || slowest.rate > fastest * TOO_SLOW) return;
     slowest.donor.state = "retired";
-    this.#wake();
+    slowest.donor.abort.abort(new Error("slow beside the others"));
   }
 
   #donorOf(peer: PeerId): Donor {
@@ -202,6 +211,7 @@ export class TileTransfer {
       fruitless: 0,
       retryAtMs: 0,
       engagedMs: 0,
+      abort: new AbortController(),
     };
     this.#donors.set(peer, donor);
     return donor;
