@@ -8,6 +8,7 @@ import {
 } from "#protocol/simulation/plan.ts";
 import type { RunPlan } from "../planning/run-plan.ts";
 import { UsageError } from "../settings.ts";
+import { duration } from "../terminal/format.ts";
 import { bodyCostsOf, payloadBytesOf, sharedValues, standInOf } from "./stand-in.ts";
 
 export interface SwarmWishes {
@@ -48,6 +49,13 @@ export interface PlannedSwarm {
 export function planSwarm(run: RunConfig, runPlan: RunPlan, wishes: SwarmWishes): PlannedSwarm {
   const { peers, rounds, jitter, latency, loss } = wishes;
   const { roundMs, roundFrom } = roundTime(run, runPlan, wishes);
+  const { maxRoundMs } = run.averaging;
+  if (roundMs > maxRoundMs) {
+    throw new UsageError(
+      `A round takes ${duration(roundMs)} (${roundFrom}), and the run closes it after ${duration(maxRoundMs)} (--max-round-ms): ` +
+        "give faster peers with --tflops or --round-seconds, fewer --local-steps, or a longer limit.",
+    );
+  }
   const { config, layout, segments } = standInOf(run, peers);
   const partition = wishes.partition === undefined ? undefined : partitionFrom(wishes.partition, rounds);
   if (wishes.joinRound >= rounds && wishes.joiners > 0) {
