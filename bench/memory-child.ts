@@ -1,28 +1,18 @@
 // One measurement of bench/memory.ts, in a process of its own: trains a few steps and prints the peak of its memory.
+
 import { genesisBody, initialEmbedding } from "#model/genesis.ts";
+import { ANY_OPTIMIZER } from "#model/optim/any-optimizer.ts";
 import { RandomStream } from "#model/random.ts";
 import { createTrainingModel } from "#model/training-model.ts";
-import type { Batch, OptimizerConfig } from "#model/types.ts";
+import type { Batch } from "#model/types.ts";
 import type { MemorySetting } from "./memory.ts";
-
-const OPTIMIZER: OptimizerConfig = {
-  learningRate: 1e-3,
-  beta1: 0.9,
-  beta2: 0.95,
-  epsilon: 1e-8,
-  weightDecay: 0.1,
-  gradientClip: 1,
-  warmupSteps: 0,
-  totalSteps: 100,
-  finalLearningRateRatio: 0.1,
-};
 
 const setting: MemorySetting = JSON.parse(process.argv[2]!);
 const { config, plan, threads, steps } = setting;
 const { batchSize } = plan;
 const model = await createTrainingModel({
   config,
-  optimizer: OPTIMIZER,
+  optimizer: ANY_OPTIMIZER,
   device: "cpu",
   ...plan,
   ...(threads !== undefined && { threads }),

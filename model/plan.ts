@@ -1,9 +1,11 @@
 // What training a model will take, before anything runs: arithmetic, and memory at the peak from the very graphs that will
 // run. Estimates only: it measures nothing.
+
 import { bodyLength, embeddingLength } from "./architecture.ts";
 import { peakLiveBytes } from "./graph/liveness.ts";
+import { ANY_OPTIMIZER } from "./optim/any-optimizer.ts";
 import { buildEvaluation, buildGradientStep, buildTrainStep, buildUpdateStep } from "./train-step.ts";
-import type { Device, ModelConfig, OptimizerConfig } from "./types.ts";
+import type { Device, ModelConfig } from "./types.ts";
 
 /** How a step is computed: what memory depends on besides the model. */
 export interface StepPlan {
@@ -35,19 +37,6 @@ const PROCESS_BYTES = 120 * 2 ** 20;
 const ARENA_OVERHEAD = 0.3;
 const ARENA_SLACK_BYTES = 48 * 2 ** 20;
 
-/** Any: no size depends on it. */
-const OPTIMIZER: OptimizerConfig = {
-  learningRate: 1e-3,
-  beta1: 0.9,
-  beta2: 0.95,
-  epsilon: 1e-8,
-  weightDecay: 0.1,
-  gradientClip: 1,
-  warmupSteps: 0,
-  totalSteps: 1,
-  finalLearningRateRatio: 0.1,
-};
-
 /** Peak memory of a process that trains and evaluates. On a GPU: what device and host need together. */
 export function planMemory(config: ModelConfig, plan: StepPlan, device: Device = "cpu"): MemoryPlan {
   const groups = ["body", "embedding"] as const;
@@ -56,13 +45,13 @@ export function planMemory(config: ModelConfig, plan: StepPlan, device: Device =
   const passes = [peakLiveBytes(buildEvaluation(config, microBatchSize))];
   const isResident = device === "webgpu";
   if (isResident && microBatchSize === batchSize) {
-    const step = buildTrainStep(config, OPTIMIZER, batchSize, groups, { recompute });
+    const step = buildTrainStep(config, ANY_OPTIMIZER, batchSize, groups, { recompute });
     // In one pass gradients are values of the graph like others.
     passes.push(Math.max(0, peakLiveBytes(step) - modelBytes));
   } else {
     passes.push(
       peakLiveBytes(buildGradientStep(config, batchSize, microBatchSize, groups, { recompute })),
-      ...(isResident ? [peakLiveBytes(buildUpdateStep(config, OPTIMIZER, groups))] : []),
+      ...(isResident ? [peakLiveBytes(buildUpdateStep(config, ANY_OPTIMIZER, groups))] : []),
     );
   }
   // Every compiled graph keeps the memory that it once had.

@@ -1,10 +1,12 @@
 // How fast this machine does a training step's arithmetic: a few real steps of a small model of the same make. What is
 // left out of it is said where the number is shown.
+
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { genesisBody, initialEmbedding } from "#model/genesis.ts";
+import { ANY_OPTIMIZER } from "#model/optim/any-optimizer.ts";
 import { flopsPerToken } from "#model/plan.ts";
 import { RandomStream } from "#model/random.ts";
-import type { Batch, Device, ModelConfig, OptimizerConfig } from "#model/types.ts";
+import type { Batch, Device, ModelConfig } from "#model/types.ts";
 import { createOnDevice } from "../trainer/device.ts";
 
 /** Ceilings of the small model: a step of it takes about a second on two cores. */
@@ -15,18 +17,6 @@ const TOKENS = 1024;
 /** The first step allocates and packs. */
 const WARM_UP_STEPS = 1;
 const TIMED_STEPS = 3;
-
-const OPTIMIZER: OptimizerConfig = {
-  learningRate: 1e-3,
-  beta1: 0.9,
-  beta2: 0.95,
-  epsilon: 1e-8,
-  weightDecay: 0.1,
-  gradientClip: 1,
-  warmupSteps: 0,
-  totalSteps: 100,
-  finalLearningRateRatio: 0.1,
-};
 
 export interface Calibration {
   readonly device: Device;
@@ -63,7 +53,7 @@ export async function calibrate(config: ModelConfig, options: CalibrationOptions
   const batchSize = Math.max(1, Math.round(TOKENS / small.sequenceLength));
   const { model, device } = await createOnDevice(options.device, {
     config: small,
-    optimizer: OPTIMIZER,
+    optimizer: ANY_OPTIMIZER,
     batchSize,
     threads: options.threads,
     body: genesisBody(small, "calibration"),
