@@ -1,7 +1,12 @@
 // `npm run bench -- NAME …`: finds the benchmark by its name and runs it. Each prints its own report and its own --help.
+import { spawnSync } from "node:child_process";
+import { isDeepStrictEqual } from "node:util";
+import { trainingEnvironment } from "#model/runtime/process-environment.ts";
 
 interface Benchmark {
   readonly summary: string;
+  /** Trains in this very process, which is then started once more with a trainer's environment. */
+  readonly trains?: true;
   /** Imported when asked for: what one benchmark needs, another may lack. */
   readonly load: () => Promise<(args: string[]) => Promise<void>>;
 }
@@ -9,6 +14,7 @@ interface Benchmark {
 const benchmarks: Readonly<Record<string, Benchmark>> = {
   step: {
     summary: "one training step: tokens per second and where the time goes",
+    trains: true,
     load: async () => (await import("./step.ts")).benchStep,
   },
   memory: {
@@ -51,7 +57,14 @@ const EXIT_USAGE = 2;
 
 const [name = "", ...args] = process.argv.slice(2);
 const benchmark = Object.hasOwn(benchmarks, name) ? benchmarks[name] : undefined;
-if (benchmark !== undefined) {
+const environment = trainingEnvironment(process.env);
+if (benchmark?.trains && !isDeepStrictEqual(environment, { ...process.env })) {
+  const { status } = spawnSync(process.execPath, process.argv.slice(1), {
+    env: environment,
+    stdio: "inherit",
+  });
+  process.exitCode = status ?? EXIT_FAILED;
+} else if (benchmark !== undefined) {
   try {
     await (await benchmark.load())(args);
   } catch (error) {

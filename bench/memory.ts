@@ -4,6 +4,7 @@ import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 import { planMemory, type StepPlan } from "#model/plan.ts";
+import { trainingEnvironment } from "#model/runtime/process-environment.ts";
 import type { ModelConfig } from "#model/types.ts";
 import { describeMachine } from "./machine.ts";
 
@@ -77,7 +78,9 @@ export async function benchMemory(args: string[]): Promise<void> {
 /** Trains in a child process and puts its peak beside the plan's. Rejects where the child fails. */
 export async function measureMemory(setting: MemorySetting): Promise<MemoryRow> {
   const child = fileURLToPath(new URL("./memory-child.ts", import.meta.url));
-  const { stdout } = await promisify(execFile)(process.execPath, [child, JSON.stringify(setting)]);
+  const { stdout } = await promisify(execFile)(process.execPath, [child, JSON.stringify(setting)], {
+    env: trainingEnvironment(process.env),
+  });
   const { peakBytes, bestMs }: { peakBytes: number; bestMs: number } = JSON.parse(stdout);
   const plannedBytes = planMemory(setting.config, setting.plan).total;
   return { ...setting, plannedBytes, peakBytes, ratio: plannedBytes / peakBytes, bestMs };

@@ -71,6 +71,8 @@ export interface StepReport {
   readonly gigaflopsPerSecond: number;
   /** From graph building to a session that is ready. */
   readonly compileMilliseconds: number;
+  /** Resident size of this process at its peak, after the timed steps. */
+  readonly peakBytes: number;
   /** Summed node time of a profiled step. The rest of a step is spent outside the nodes. Absent where not profiled. */
   readonly nodeMillisecondsPerStep?: number;
   /** Share of node time by operator type, largest first; they add up to 1. Empty where not profiled. */
@@ -194,6 +196,9 @@ export async function measureStep(
     await model.dispose();
   }
 
+  // Node gives it in kibibytes.
+  const peakBytes = 1024 * process.resourceUsage().maxRSS;
+
   let costs: NodeCost[] = [];
   let products: Product[] | undefined;
   if (device === "cpu") {
@@ -215,6 +220,7 @@ export async function measureStep(
     bestMillisecondsPerStep: bestMs,
     gigaflopsPerSecond: (tokens * flopsPerToken(config)) / (1e6 * medianMs),
     compileMilliseconds,
+    peakBytes,
     ...(costs.length > 0 && {
       nodeMillisecondsPerStep: costs.reduce((sum, cost) => sum + cost.milliseconds, 0),
     }),
@@ -292,7 +298,8 @@ function describe(report: StepReport, comparison: Comparison | undefined): strin
     "",
     `median ${report.tokensPerSecond.toFixed(0)} tokens/s, ${report.millisecondsPerStep.toFixed(1)} ms a step, ` +
       `${report.gigaflopsPerSecond.toFixed(1)} GFLOP/s; best ${report.bestTokensPerSecond.toFixed(0)} tokens/s, ` +
-      `${report.bestMillisecondsPerStep.toFixed(1)} ms; compiled in ${(report.compileMilliseconds / 1000).toFixed(2)} s`,
+      `${report.bestMillisecondsPerStep.toFixed(1)} ms; compiled in ${(report.compileMilliseconds / 1000).toFixed(2)} s; ` +
+      `peak ${Math.round(report.peakBytes / 2 ** 20)} MiB`,
     ...describeOpponents(report.opponents ?? [], batchSize * config.sequenceLength),
     ...(report.products === undefined
       ? []

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import type { Duplex, Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import { trainingEnvironment } from "#model/runtime/process-environment.ts";
 import { Caller } from "./channel.ts";
 import type { Ending } from "./crash-cause.ts";
 import type { TrainerMethods } from "./messages.ts";
@@ -104,6 +105,7 @@ export class TrainerProcess {
 function startChild(): ChildProcess | Error {
   try {
     return spawn(process.execPath, [CHILD], {
+      env: trainingEnvironment(process.env),
       // Messages have a pipe of their own: libraries print where they like.
       stdio: ["ignore", "pipe", "pipe", "overlapped"],
       windowsHide: true,
