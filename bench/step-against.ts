@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
+import { plainEnvironment } from "#model/runtime/process-environment.ts";
 import type { Batch, ModelConfig } from "#model/types.ts";
 import { median } from "./median.ts";
 
@@ -146,7 +147,10 @@ class Program {
 
   constructor(command: string, flags: readonly string[]) {
     const [file, ...first] = command.split(" ").filter((word) => word !== "");
-    const child = spawn(file ?? "", [...first, ...flags], { stdio: ["pipe", "pipe", "pipe"] });
+    const child = spawn(file ?? "", [...first, ...flags], {
+      env: plainEnvironment(process.env),
+      stdio: ["pipe", "pipe", "pipe"],
+    });
     let complaint = "";
     child.stderr.on("data", (chunk: Buffer) => {
       complaint = `${complaint}${chunk}`.slice(-2000);

@@ -14,3 +14,13 @@ export function trainingEnvironment(environment: NodeJS.ProcessEnv): NodeJS.Proc
   if (given?.includes("glibc.malloc.hugetlb")) return { ...environment };
   return { ...environment, [TUNABLES]: given ? `${given}:${HUGE_PAGES}` : HUGE_PAGES };
 }
+
+/** The environment as it was before `trainingEnvironment`: for programs that are to run as anybody would start them. */
+export function plainEnvironment(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const { [TUNABLES]: given = "", ...others } = environment;
+  const kept = given
+    .split(":")
+    .filter((tunable) => tunable !== HUGE_PAGES)
+    .join(":");
+  return kept === "" ? others : { ...others, [TUNABLES]: kept };
+}
