@@ -80,5 +80,8 @@ export function peakLiveBytes(graph: Graph, callersOutputs: (name: string) => bo
 /** What an operation holds while it runs, beside its inputs and outputs. */
 function scratchBytes(node: AnyNode): number {
   // Logits, beside the probabilities that are made of them.
-  return node.op === "linearCrossEntropy" ? byteLength(node.outputs[1]!) : 0;
+  if (node.op === "linearCrossEntropy") return byteLength(node.outputs[1]!);
+  // Scores, and scores with their bias. Chunks have sizes of their own, and leave each other no room that fits.
+  if (node.op === "attention") return 2 * node.outputs.slice(1).reduce((sum, p) => sum + byteLength(p), 0);
+  return 0;
 }
