@@ -115,6 +115,7 @@ export async function fetchSnapshot(
   const liars = new Set<PeerId>();
   const given = new Map<PeerId, Set<number>>();
   let done = pieces - missing.length;
+  const doneBytes = () => (done * totalBytes) / pieces;
 
   const pullFrom = async (source: PeerId) => {
     // As over a real stream: it is opened, and the source says whether it has the body, before any piece is taken.
@@ -126,7 +127,8 @@ export async function fetchSnapshot(
     for (let piece = missing.shift(); piece !== undefined; piece = missing.shift()) {
       try {
         await pull(source, piece);
-        onProgress((++done * totalBytes) / pieces, totalBytes);
+        done++;
+        onProgress(doneBytes(), totalBytes);
       } catch {
         missing.push(piece);
         return;
@@ -142,7 +144,8 @@ export async function fetchSnapshot(
       signal,
       (content) => content.tile(manifest.root, index),
       (found) => sizes.request + (found === undefined ? 0 : totalBytes / pieces),
-      { isOpen: network.links !== undefined },
+      // A piece is many tiles, and each of them is progress.
+      { isOpen: network.links !== undefined, received: () => onProgress(doneBytes(), totalBytes) },
     );
     if (tile === undefined) throw new Error(`${source} does not serve this body`);
     const arrived = network.delivered(source, self, tile);
