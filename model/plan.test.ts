@@ -64,14 +64,14 @@ describe("a plan's memory", () => {
     vocabularySize: 8192,
   };
   it.each([
-    { of: config, plan: { batchSize: 8, microBatchSize: 8, recompute: false }, measuredMiB: 935 },
-    { of: config, plan: { batchSize: 8, microBatchSize: 8, recompute: true }, measuredMiB: 679 },
-    { of: config, plan: { batchSize: 8, microBatchSize: 2, recompute: false }, measuredMiB: 495 },
-    { of: config, plan: { batchSize: 8, microBatchSize: 2, recompute: true }, measuredMiB: 400 },
-    { of: large, plan: { batchSize: 2, microBatchSize: 1, recompute: false }, measuredMiB: 1248 },
-    { of: large, plan: { batchSize: 2, microBatchSize: 1, recompute: true }, measuredMiB: 1154 },
-    { of: long, plan: { batchSize: 1, microBatchSize: 1, recompute: false }, measuredMiB: 1359 },
-    { of: long, plan: { batchSize: 1, microBatchSize: 1, recompute: true }, measuredMiB: 1259 },
+    { of: config, plan: { batchSize: 8, microBatchSize: 8, recompute: false }, measuredMiB: 979 },
+    { of: config, plan: { batchSize: 8, microBatchSize: 8, recompute: true }, measuredMiB: 764 },
+    { of: config, plan: { batchSize: 8, microBatchSize: 2, recompute: false }, measuredMiB: 563 },
+    { of: config, plan: { batchSize: 8, microBatchSize: 2, recompute: true }, measuredMiB: 481 },
+    { of: large, plan: { batchSize: 2, microBatchSize: 1, recompute: false }, measuredMiB: 1170 },
+    { of: large, plan: { batchSize: 2, microBatchSize: 1, recompute: true }, measuredMiB: 1174 },
+    { of: long, plan: { batchSize: 1, microBatchSize: 1, recompute: false }, measuredMiB: 1361 },
+    { of: long, plan: { batchSize: 1, microBatchSize: 1, recompute: true }, measuredMiB: 1270 },
   ])("is within a quarter of the $measuredMiB MiB that were measured", ({ of, plan, measuredMiB }) => {
     const ratio = planMemory(of, plan).total / (measuredMiB * MIB);
     expect(ratio).toBeGreaterThan(0.95);

@@ -21,7 +21,7 @@ export interface MemoryPlan {
   readonly parameters: number;
   /** Both of AdamW's moments, likewise. */
   readonly moments: number;
-  /** One gradient of every parameter. */
+  /** A gradient of every parameter for each share of a step. */
   readonly gradients: number;
   /** Values between parameters and loss, and temporaries of the optimizer. */
   readonly activations: number;
@@ -35,7 +35,18 @@ const BYTES_PER_PARAMETER = 4;
 const PROCESS_BYTES = 120 * 2 ** 20;
 /** What an arena takes beyond the values alive in it: a share of them and a part that is always there. Fitted, see the tests. */
 const ARENA_OVERHEAD = 0.3;
-const ARENA_SLACK_BYTES = 48 * 2 ** 20;
+const ARENA_SLACK_BYTES = 32 * 2 ** 20;
+
+/** Below this many operations a step a second thread is not worth its start and its memory: 2.5 ms of a core at 100 GFLOP/s. */
+const MIN_FLOPS_OF_SHARES = 2.5e8;
+/** Node's own part of a thread and onnxruntime's of a session. */
+const HELPER_BYTES = 40 * 2 ** 20;
+
+/** In how many shares a micro-batch is computed at once where there are two threads for it (cpu): 1 or 2. */
+export function sharesOf(config: ModelConfig, { batchSize, microBatchSize, recompute }: StepPlan): 1 | 2 {
+  const flops = batchSize * config.sequenceLength * flopsPerToken(config, recompute);
+  return microBatchSize % 2 === 0 && flops >= MIN_FLOPS_OF_SHARES ? 2 : 1;
+}
 
 /** Peak memory of a process that trains and evaluates. On a GPU: what device and host need together. */
 export function planMemory(config: ModelConfig, plan: StepPlan, device: Device = "cpu"): MemoryPlan {
@@ -44,23 +55,24 @@ export function planMemory(config: ModelConfig, plan: StepPlan, device: Device =
   const modelBytes = BYTES_PER_PARAMETER * (bodyLength(config) + embeddingLength(config));
   const passes = [peakLiveBytes(buildEvaluation(config, microBatchSize))];
   const isResident = device === "webgpu";
+  const shares = isResident ? 1 : sharesOf(config, plan);
   if (isResident && microBatchSize === batchSize) {
     const step = buildTrainStep(config, ANY_OPTIMIZER, batchSize, groups, { recompute });
     // In one pass gradients are values of the graph like others.
     passes.push(Math.max(0, peakLiveBytes(step) - modelBytes));
   } else {
-    passes.push(
-      peakLiveBytes(buildGradientStep(config, batchSize, microBatchSize, groups, { recompute })),
-      ...(isResident ? [peakLiveBytes(buildUpdateStep(config, ANY_OPTIMIZER, groups))] : []),
-    );
+    const options = { recompute, rowsApart: !isResident, addsUp: microBatchSize < batchSize };
+    const part = buildGradientStep(config, batchSize, microBatchSize / shares, groups, options);
+    passes.push(...Array.from({ length: shares }, () => peakLiveBytes(part)));
+    if (isResident) passes.push(peakLiveBytes(buildUpdateStep(config, ANY_OPTIMIZER, groups)));
   }
   // Every compiled graph keeps the memory that it once had.
   const activations = passes.reduce((sum, bytes) => sum + bytes, 0);
   const parameters = (isResident ? 2 : 1) * modelBytes;
   const moments = 2 * parameters;
-  const gradients = modelBytes;
+  const gradients = shares * modelBytes;
   const slack = passes.length * ARENA_SLACK_BYTES + ARENA_OVERHEAD * activations;
-  const runtime = Math.round(PROCESS_BYTES + modelBytes + slack);
+  const runtime = Math.round(PROCESS_BYTES + (shares - 1) * HELPER_BYTES + modelBytes + slack);
   const total = parameters + moments + gradients + activations + runtime;
   return { parameters, moments, gradients, activations, runtime, total };
 }
@@ -87,7 +99,7 @@ export function findFittingPlan(config: ModelConfig, batchSize: number, bytes: n
 /**
  * Multiplications and additions of the matrix products for one token: 2 per weight forward and 4 backward (Kaplan et al.
  * 2020, section 2.1; the head counts, the embedding's look-up does not), and 12 T d per block for attention's own two
- * products, which are computed in full and then masked. Recomputation adds a forward pass of the blocks.
+ * products, which are counted in full, masked or not. Recomputation adds a forward pass of the blocks.
  */
 export function flopsPerToken(
   { blocks, width, sequenceLength, vocabularySize }: ModelConfig,

@@ -51,6 +51,8 @@ export interface GraphOptions {
    * that `gradientTensors` gives. Default false.
    */
   readonly rowsApart?: boolean | undefined;
+  /** A gradient step adds its gradients onto others; see there. */
+  readonly addsUp?: boolean | undefined;
 }
 
 /** Factor of the head's rows, see GraphOptions.rowsApart. */
@@ -81,8 +83,8 @@ export function buildTrainStep(
 }
 
 /**
- * Forward and backward of one micro-batch out of a batch. Inputs: its token ids, every weight, and, unless it is the whole
- * batch, the gradients so far. Outputs: its cross-entropy, summed, and the gradients of the batch's mean loss with its own
+ * Forward and backward of one micro-batch out of a batch. Inputs: its token ids, every weight, and, with `addsUp` (default:
+ * where it is not the whole batch), the gradients so far. Outputs: its cross-entropy, summed, and the gradients of the batch's mean loss with its own
  * share added.
  */
 export function buildGradientStep(
@@ -95,7 +97,8 @@ export function buildGradientStep(
   const b = new GraphBuilder();
   const perToken = b.scalar(rowScale(config, batchSize));
   const specsOf = options.rowsApart ? gradientTensors : groupTensors;
-  const others = microBatchSize < batchSize ? trained.flatMap((group) => specsOf(config, group)) : [];
+  const { addsUp = microBatchSize < batchSize } = options;
+  const others = addsUp ? trained.flatMap((group) => specsOf(config, group)) : [];
   const soFar = new Map(others.map(({ name, shape }) => [name, b.input(stepInputs.gradient(name), shape)]));
   const { nats, gradientOf, inputRows, hidden } = differentiated(
     b,

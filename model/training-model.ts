@@ -2,13 +2,15 @@
 // Calls block this thread for as long as they compute, so the caller is a worker. It knows nothing of data or peers.
 import { availableParallelism } from "node:os";
 import { validateMicroBatchSize, validateModelConfig } from "./architecture.ts";
+import { HostEngine, type HostThreads } from "./engine/host-engine.ts";
+import { ResidentEngine } from "./engine/resident-engine.ts";
+import { type EngineSetting, isSound, merged, type StepEngine } from "./engine/step-engine.ts";
 import { ModelConfigError, ModelDisposedError, NonFiniteStepError, TensorSizeError } from "./errors.ts";
 import type { Graph } from "./graph/ops.ts";
-import { HostEngine } from "./host-engine.ts";
 import { microBatchesOf } from "./micro-batches.ts";
 import { emitOnnx } from "./onnx/emit.ts";
 import { learningRateAt, type ScheduleConfig, validateOptimizerConfig } from "./optim/schedule.ts";
-import { ResidentEngine } from "./resident-engine.ts";
+import { sharesOf } from "./plan.ts";
 import {
   canShareMemory,
   createSession,
@@ -16,9 +18,9 @@ import {
   hostTensor,
   IN_PLACE_ONLY,
   type Session,
+  type SessionOptions,
 } from "./runtime/session.ts";
 import type { State } from "./runtime/state.ts";
-import { type EngineSetting, isSound, merged, type StepEngine } from "./step-engine.ts";
 import { buildEvaluation, type ParameterGroup, stepOutputs } from "./train-step.ts";
 import type {
   Batch,
@@ -50,6 +52,11 @@ export interface TrainingModelOptions {
   readonly device: Device;
   /** Threads within one operation (cpu); the default is one per physical core. */
   readonly threads?: number;
+  /**
+   * Halves of a micro-batch that are computed at once, each by its share of the threads (cpu, 2 threads or more, where
+   * memory can be shared and the micro-batch is even): 1 or 2. Sums differ in their last bits. Default: 2 where it pays.
+   */
+  readonly shares?: 1 | 2 | undefined;
   /** Threads spin while they wait (cpu): for a machine that does nothing else. See SessionOptions. Default false. */
   readonly spinning?: boolean;
   /** Flat, in `bodyTensors(config)` order. Copied. */
@@ -72,10 +79,17 @@ export async function createTrainingModel(options: TrainingModelOptions): Promis
   }
   validateMicroBatchSize(microBatchSize, batchSize);
   const { body, embedding, ...rest } = options;
-  const { device, threads = availableParallelism() } = options;
-  const model = new CompiledModel(rest, device === "cpu" && threads > 1 && (await canShareMemory()));
+  const model = new CompiledModel(rest, await hostThreads(options));
   await model.load(body, embedding);
   return model;
+}
+
+async function hostThreads(options: TrainingModelOptions): Promise<HostThreads> {
+  const { config, device, batchSize, microBatchSize = batchSize, recompute = false } = options;
+  const { threads = availableParallelism() } = options;
+  const mayHelp = device === "cpu" && threads > 1 && (await canShareMemory());
+  const { shares = sharesOf(config, { batchSize, microBatchSize, recompute }) } = options;
+  return { mayHelp, shares: mayHelp && microBatchSize % 2 === 0 ? shares : 1 };
 }
 
 /** Without the arrays that were given: their copies are the model's state. */
@@ -91,7 +105,7 @@ class CompiledModel implements TrainingModel {
   #lastCall: Promise<void> = Promise.resolve();
   #disposed = false;
 
-  constructor(options: CompiledModelOptions, onTwoThreads: boolean) {
+  constructor(options: CompiledModelOptions, threads: HostThreads) {
     this.config = options.config;
     this.#options = options;
     this.#microBatchSize = options.microBatchSize ?? options.batchSize;
@@ -99,10 +113,11 @@ class CompiledModel implements TrainingModel {
       ...options,
       microBatchSize: this.#microBatchSize,
       recompute: options.recompute,
-      session: (name, build) => this.#session(name, build),
+      session: (name, build, shares) => this.#session(name, build, shares),
+      emit: (graph, shares) => this.#emit(graph, shares),
     };
     this.#engine =
-      options.device === "webgpu" ? new ResidentEngine(setting) : new HostEngine(setting, onTwoThreads);
+      options.device === "webgpu" ? new ResidentEngine(setting) : new HostEngine(setting, threads);
   }
 
   /** Compiles the step that every peer takes, so that a missing device shows before any work is done. */
@@ -247,27 +262,32 @@ class CompiledModel implements TrainingModel {
     return own === undefined ? learningRateAt(optimizer, step) : learningRateAt(own, step % own.totalSteps);
   }
 
-  #session(key: string, build: () => Graph): Promise<Session> {
+  #session(key: string, build: () => Graph, shares = 1): Promise<Session> {
     let session = this.#sessions.get(key);
     if (session === undefined) {
-      const { device, threads, spinning = false } = this.#options;
-      const graph = build();
-      const resident = [...graph.outputs.keys()].filter((name) => name.startsWith(stepOutputs.next("")));
-      const inPlaceOnly = device === "cpu";
-      const bytes = emitOnnx(graph, {
-        branches: device === "cpu",
-        ...(inPlaceOnly && { emptySequence: IN_PLACE_ONLY }),
-      });
-      session = createSession(bytes, {
-        device,
-        spinning,
-        inPlaceOnly,
-        ...(threads !== undefined && { threads }),
-        ...(device === "webgpu" && { residentOutputs: resident }),
-      });
+      const { bytes, options } = this.#emit(build(), shares);
+      session = createSession(bytes, options);
       this.#sessions.set(key, session);
       session.catch(() => this.#sessions.delete(key));
     }
     return session;
+  }
+
+  #emit(graph: Graph, shares: number): { bytes: Uint8Array; options: SessionOptions } {
+    const { device, spinning = false } = this.#options;
+    const inPlaceOnly = device === "cpu";
+    const bytes = emitOnnx(graph, {
+      branches: device === "cpu",
+      ...(inPlaceOnly && { emptySequence: IN_PLACE_ONLY }),
+    });
+    const resident = [...graph.outputs.keys()].filter((name) => name.startsWith(stepOutputs.next("")));
+    // Alone a session knows best; several have to be told.
+    const { threads = shares > 1 ? availableParallelism() : undefined } = this.#options;
+    const options = {
+      ...{ device, spinning, inPlaceOnly },
+      ...(threads !== undefined && { threads: Math.max(1, Math.floor(threads / shares)) }),
+      ...(device === "webgpu" && { residentOutputs: resident }),
+    };
+    return { bytes, options };
   }
 }

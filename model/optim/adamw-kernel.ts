@@ -23,6 +23,8 @@ export interface OptimizedArrays {
   readonly moment1: FlatArray;
   readonly moment2: FlatArray;
   readonly gradient: FlatArray;
+  /** The rest of the gradient, where two threads have computed a part each. */
+  readonly addend?: FlatArray | undefined;
 }
 
 /** What is the same for all numbers of a step; see adamw.ts for the formula that they come from. */
@@ -62,18 +64,22 @@ export class AdamWKernel {
   constructor(config: Pick<OptimizerConfig, "beta1" | "beta2">, arrays: OptimizedArrays) {
     this.#config = config;
     this.#arrays = arrays;
-    const memory = Object.fromEntries(MEMORIES.map((name) => [name, arrays[name].memory]));
+    const names = arrays.addend === undefined ? MEMORIES : [...MEMORIES, "addend" as const];
+    const memory = Object.fromEntries(names.map((name) => [name, arrays[name]!.memory]));
     const isShared = !(arrays.weights.values.buffer instanceof ArrayBuffer);
-    const instance = new WebAssembly.Instance(compiled(isShared), { memory });
+    const instance = new WebAssembly.Instance(compiled(names, isShared), { memory });
     this.#exports = instance.exports as unknown as KernelExports;
   }
 
-  /** Sum of the squares of gradients [start, end), in float64. */
+  /** Sum of the squares of gradients [start, end), in float64. Adds the addend to the gradient first, if there is one. */
   squares(start: number, end: number): number {
-    const { values } = this.#arrays.gradient;
+    const { gradient, addend } = this.#arrays;
     const whole = end - ((end - start) % SQUARES_AT_ONCE);
     let sum = whole > start ? this.#exports.squares(4 * start, 4 * whole) : 0;
-    for (let at = whole; at < end; at++) sum += values[at]! ** 2;
+    for (let at = whole; at < end; at++) {
+      if (addend !== undefined) gradient.values[at]! += addend.values[at]!;
+      sum += gradient.values[at]! ** 2;
+    }
     return sum;
   }
 
@@ -132,16 +138,20 @@ interface KernelExports {
 /** Each array's place is its lane, see wasm/flat-array.ts. */
 export const MEMORIES = ["weights", "moment1", "moment2", "gradient"] as const;
 const [WEIGHTS, MOMENT1, MOMENT2, GRADIENT] = [0, 1, 2, 3];
+/** Place of the addend. */
+export const ADDEND = 4;
 const LANES = 4;
 const SQUARES_AT_ONCE = 8;
 
-const modules = new Map<boolean, WebAssembly.Module>();
+const modules = new Map<string, WebAssembly.Module>();
 
-function compiled(isShared: boolean): WebAssembly.Module {
-  let module = modules.get(isShared);
+function compiled(memories: readonly string[], isShared: boolean): WebAssembly.Module {
+  const key = `${memories} ${isShared}`;
+  let module = modules.get(key);
   if (module === undefined) {
-    module = new WebAssembly.Module(assemble(MEMORIES, [adamwFunction(), squaresFunction()], isShared));
-    modules.set(isShared, module);
+    const functions = [adamwFunction(), squaresFunction(memories.length > ADDEND)];
+    module = new WebAssembly.Module(assemble(memories, functions, isShared));
+    modules.set(key, module);
   }
   return module;
 }
@@ -186,7 +196,7 @@ function adamwFunction() {
 }
 
 /** Four sums of two float64 each, so that no addition waits for the one before. */
-function squaresFunction() {
+function squaresFunction(addsUp: boolean) {
   const { add, mul, fromLow, fromHigh, lane: laneOf } = f64x2;
   const [address, end, x, wide] = [0, 1, 2, 3] as const;
   const sums = [4, 5, 6, 7];
@@ -194,8 +204,14 @@ function squaresFunction() {
     ...set(wide, numbers),
     ...set(sum, add(get(sum), mul(get(wide), get(wide)))),
   ];
+  const numbers = (memory: number, half: number) =>
+    load(memory, get(address), lane(memory) + 4 * LANES * half);
+  const gradient = (half: number) => [
+    ...set(x, f32x4.add(numbers(GRADIENT, half), numbers(ADDEND, half))),
+    ...store(GRADIENT, get(address), get(x), lane(GRADIENT) + 4 * LANES * half),
+  ];
   const step = [0, 1].flatMap((half) => [
-    ...set(x, load(GRADIENT, get(address), lane(GRADIENT) + 4 * LANES * half)),
+    ...(addsUp ? gradient(half) : set(x, numbers(GRADIENT, half))),
     ...addSquare(sums[2 * half]!, fromLow(get(x))),
     ...addSquare(sums[2 * half + 1]!, fromHigh(get(x))),
   ]);

@@ -3,7 +3,7 @@ import { TensorSizeError } from "../errors.ts";
 import { GraphBuilder } from "../graph/builder.ts";
 import { emitOnnx } from "../onnx/emit.ts";
 import { ReadBack } from "./read-back.ts";
-import { createSession, type Session } from "./session.ts";
+import { createSession, hostTensor, type Session } from "./session.ts";
 import { HostState, ResidentState, type State, type StateNames } from "./state.ts";
 
 const specs = [
@@ -79,8 +79,11 @@ describe("a state on the host", () => {
     const session = await squaring();
     const state = hostState();
     state.write(start);
-    await session.run(state.feeds(), state.results());
-    await session.run(state.feeds(), state.results());
+    const results = Object.fromEntries(
+      state.tensors.map(({ output, values, shape }) => [output, hostTensor(values, shape)]),
+    );
+    await session.run(state.feeds(), results);
+    await session.run(state.feeds(), results);
     expect([...(await state.read())]).toEqual([1, 16, 81, 256, 625]);
     await session.dispose();
   });

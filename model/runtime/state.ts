@@ -29,6 +29,14 @@ export interface StateNames {
   output(tensor: string): string;
 }
 
+/** A tensor of a state: its names as an input and an output, and its part of a flat array. */
+export interface NamedValues {
+  readonly input: string;
+  readonly output: string;
+  readonly shape: readonly number[];
+  readonly values: Float32Array;
+}
+
 /** Consecutive tensors that lie in one flat array. */
 export interface Piece {
   readonly specs: readonly TensorSpec[];
@@ -47,8 +55,8 @@ export interface HostMemory {
 export class HostState implements State {
   readonly #label: string;
   readonly #feeds: Tensors;
-  readonly #results: Tensors;
   readonly #length: number;
+  readonly tensors: readonly NamedValues[];
   /** One, unless the group is larger than an array may be. */
   readonly pieces: readonly Piece[];
 
@@ -63,18 +71,19 @@ export class HostState implements State {
       specs: part,
       flat: allocateFlat(lengthOf(part), lane, shared),
     }));
-    const tensors = this.pieces.flatMap(({ specs: part, flat }) => viewTensors(flat.values, part));
-    this.#feeds = Object.fromEntries(tensors.map(([name, tensor]) => [names.input(name), tensor]));
-    this.#results = Object.fromEntries(tensors.map(([name, tensor]) => [names.output(name), tensor]));
+    this.tensors = this.pieces.flatMap(({ specs: part, flat }) =>
+      viewValues(flat.values, part).map(({ name, shape, values }) => ({
+        ...{ input: names.input(name), output: names.output(name) },
+        ...{ shape, values },
+      })),
+    );
+    this.#feeds = Object.fromEntries(
+      this.tensors.map(({ input, shape, values }) => [input, hostTensor(values, shape)]),
+    );
   }
 
   feeds(): Tensors {
     return this.#feeds;
-  }
-
-  /** Output name -> the same tensors, for a step to write over what it reads. */
-  results(): Tensors {
-    return this.#results;
   }
 
   async read(): Promise<Float32Array> {
@@ -192,12 +201,16 @@ function viewTensors(
   flat: Float32Array,
   specs: readonly TensorSpec[],
 ): [name: string, tensor: DeviceTensor][] {
+  return viewValues(flat, specs).map(({ name, shape, values }) => [name, hostTensor(values, shape)]);
+}
+
+function viewValues(flat: Float32Array, specs: readonly TensorSpec[]) {
   let start = 0;
   return specs.map(({ name, shape }) => {
     const end = start + elementCount(shape);
-    const tensor = hostTensor(flat.subarray(start, end), shape);
+    const values = flat.subarray(start, end);
     start = end;
-    return [name, tensor];
+    return { name, shape, values };
   });
 }
 

@@ -1,8 +1,17 @@
 // Steps on a device that keeps what it computes (webgpu): one graph does it all, or, for a batch in parts, two. The next
 // parameters and moments are outputs, taken or dropped as a whole.
-import { ReadBack } from "./runtime/read-back.ts";
-import { type DeviceTensor, hostData, type Session, scalarTensor } from "./runtime/session.ts";
-import { ResidentState } from "./runtime/state.ts";
+import { ReadBack } from "../runtime/read-back.ts";
+import { type DeviceTensor, hostData, type Session, scalarTensor } from "../runtime/session.ts";
+import { ResidentState } from "../runtime/state.ts";
+import {
+  buildGradientStep,
+  buildTrainStep,
+  buildUpdateStep,
+  groupTensors,
+  type ParameterGroup,
+  stepInputs,
+  stepOutputs,
+} from "../train-step.ts";
 import {
   type EngineSetting,
   type EngineStep,
@@ -13,15 +22,6 @@ import {
   type StepOutcome,
   type Tensors,
 } from "./step-engine.ts";
-import {
-  buildGradientStep,
-  buildTrainStep,
-  buildUpdateStep,
-  groupTensors,
-  type ParameterGroup,
-  stepInputs,
-  stepOutputs,
-} from "./train-step.ts";
 
 interface ResidentGroup extends GroupState {
   readonly weights: ResidentState;

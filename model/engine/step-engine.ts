@@ -1,12 +1,12 @@
 // What a training model asks of a device: to hold the parameters and to take steps. Two kinds of device answer differently:
 // host-engine.ts keeps everything in host memory and changes it in place, resident-engine.ts keeps it on the device.
 
-import type { Graph } from "./graph/ops.ts";
-import type { Tokens } from "./micro-batches.ts";
-import type { DeviceTensor, Session } from "./runtime/session.ts";
-import type { State } from "./runtime/state.ts";
-import type { ParameterGroup } from "./train-step.ts";
-import type { ModelConfig, OptimizerConfig } from "./types.ts";
+import type { Graph } from "../graph/ops.ts";
+import type { Tokens } from "../micro-batches.ts";
+import type { DeviceTensor, Session, SessionOptions } from "../runtime/session.ts";
+import type { State } from "../runtime/state.ts";
+import type { ParameterGroup } from "../train-step.ts";
+import type { ModelConfig, OptimizerConfig } from "../types.ts";
 
 export interface GroupState {
   readonly weights: State;
@@ -47,8 +47,10 @@ export interface EngineSetting {
   readonly batchSize: number;
   readonly microBatchSize: number;
   readonly recompute: boolean | undefined;
-  /** Compiles a graph when it is first asked for by its name. */
-  session(name: string, build: () => Graph): Promise<Session>;
+  /** Compiles a graph when it is first asked for by its name; `shares` (default 1) such sessions divide the threads. */
+  session(name: string, build: () => Graph, shares?: number): Promise<Session>;
+  /** What `session` compiles, for another thread. */
+  emit(graph: Graph, shares: number): { readonly bytes: Uint8Array; readonly options: SessionOptions };
 }
 
 export type Tensors = Readonly<Record<string, DeviceTensor>>;

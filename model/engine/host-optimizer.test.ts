@@ -1,12 +1,12 @@
 import { expect, it } from "vitest";
+import { AdamWKernel, MEMORIES, type OptimizedArrays, stepFactors } from "../optim/adamw-kernel.ts";
+import { OptimizerPart, type Range } from "../optim/optimizer-part.ts";
 import { canShareMemory } from "../runtime/session.ts";
 import { normal } from "../testing/op-samples.ts";
 import type { OptimizerConfig } from "../types.ts";
 import { allocateFlat } from "../wasm/flat-array.ts";
-import { AdamWKernel, MEMORIES, type OptimizedArrays, stepFactors } from "./adamw-kernel.ts";
+import { HelperThread } from "./helper-thread.ts";
 import { HostOptimizer } from "./host-optimizer.ts";
-import { OptimizerPart, type Range } from "./optimizer-part.ts";
-import { SecondThread } from "./second-thread.ts";
 
 const config: OptimizerConfig = {
   learningRate: 0.03,
@@ -20,7 +20,7 @@ const config: OptimizerConfig = {
   finalLearningRateRatio: 1,
 };
 const factors = stepFactors(config, 0.03, 3, 2);
-/** Lengths of three parts; of the second one's ranges, one lies across the middle. */
+/** Lengths of three parts; of the helper one's ranges, one lies across the middle. */
 const lengths = [5000, 7777, 21];
 
 function makeParts(shared: boolean): OptimizerPart[] {
@@ -61,11 +61,11 @@ it("moves the halves of a part as its ranges say, whatever lies across the middl
 it("gives the same bits on two threads as on one, for the parts that are asked for", async () => {
   expect(await canShareMemory(), "this Node's tensors may be shared").toBe(true);
   const [alone, together] = [makeParts(false), makeParts(true)];
-  const second = new SecondThread(config, together);
+  const helper = new HelperThread(config, together, undefined);
   const untouched = valuesOf(alone)[1];
   const one = new HostOptimizer(alone, undefined);
-  const two = new HostOptimizer(together, second);
-  await expect.poll(() => second.isReady).toBe(true);
+  const two = new HostOptimizer(together, helper);
+  await expect.poll(() => helper.isReady).toBe(true);
   for (let step = 0; step < 3; step++) {
     expect(two.squares([0, 2])).toBe(one.squares([0, 2]));
     const moved = new Map([
@@ -78,18 +78,17 @@ it("gives the same bits on two threads as on one, for the parts that are asked f
   }
   expect(valuesOf(together)[1]).toEqual(untouched);
   expect(valuesOf(together)[0]).not.toEqual(valuesOf(makeParts(false))[0]);
-  await two.dispose();
-  await one.dispose();
+  await helper.dispose();
 });
 
-it("goes on alone until the second thread is there, and after it has left", async () => {
+it("goes on alone until the helper thread is there, and after it has left", async () => {
   const parts = makeParts(true);
-  const second = new SecondThread(config, parts);
-  const optimizer = new HostOptimizer(parts, second);
+  const helper = new HelperThread(config, parts, undefined);
+  const optimizer = new HostOptimizer(parts, helper);
   const expected = new HostOptimizer(makeParts(false), undefined).squares([1]);
   // Nothing has let the thread's start be seen yet: this thread has not waited since.
   expect(optimizer.squares([1])).toBe(expected);
-  await optimizer.dispose();
-  expect(second.isReady).toBe(false);
+  await helper.dispose();
+  expect(helper.isReady).toBe(false);
   expect(optimizer.squares([1])).toBe(expected);
 });
