@@ -1,6 +1,8 @@
 // Peers that run no driver but look like one: each repeats what an honest peer says of itself, so that everyone waits for
 // it, and lies about updates. What liars with a driver do to their own updates is in distortions.ts.
+
 import { hexSha256, utf8 } from "../core/hash.ts";
+import { PRESENCE_INTERVAL_MS } from "../core/heartbeat.ts";
 import type { ContentId, PeerId, Presence, SignedUpdate } from "../core/types.ts";
 import { sha256 } from "../net/hash.ts";
 import type { NetworkPort } from "../ports.ts";
@@ -24,6 +26,8 @@ export class Impostor {
   readonly #port: NetworkPort;
   readonly #payloads = new Map<ContentId, Uint8Array>();
   #sequence = 0;
+  /** The victim's newest presence. */
+  #seen: Presence | undefined;
   #previous: ContentId | undefined;
 
   constructor(network: SimulatedNetwork, clock: VirtualClock, id: PeerId, kind: Imposture, victim: PeerId) {
@@ -43,7 +47,10 @@ export class Impostor {
           if (update.announcement.author === this.#victim) void this.#lie(update);
         },
         onPresence: (presence) => {
-          if (presence.author === this.#victim) void this.#repeat(presence);
+          if (presence.author !== this.#victim || presence.leaving) return;
+          const isNews = this.#seen?.phase !== presence.phase || this.#seen.root !== presence.root;
+          this.#seen = presence;
+          if (isNews) void this.#repeat();
         },
         onPeerConnected: () => {},
         onPeerDisconnected: () => {},
@@ -55,12 +62,19 @@ export class Impostor {
         tile: () => undefined,
       },
     });
+    this.#live();
   }
 
-  async #repeat(presence: Presence): Promise<void> {
-    if (presence.leaving) return;
+  /** As often as an honest peer would, whatever the network lets through of the victim's heartbeats. */
+  #live(): void {
+    void this.#repeat();
+    this.#clock.after(PRESENCE_INTERVAL_MS, () => this.#live());
+  }
+
+  async #repeat(): Promise<void> {
+    if (this.#seen === undefined) return;
     await this.#port.publishPresence({
-      ...presence,
+      ...this.#seen,
       author: this.id,
       name: this.id,
       sequence: ++this.#sequence,
