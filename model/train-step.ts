@@ -1,5 +1,5 @@
-// One training step as one graph: forward, loss, backward, clipping, AdamW; or, for a batch too large for the device, as
-// two: one that adds a micro-batch's gradients up, one that applies their sum. Read this file first; it is the whole of
+// One training step as one graph: forward, loss, backward, clipping, AdamW; or as two, one that gives gradients, of a micro-batch
+// too, and one that applies their sum. Which of them a device takes is engine/'s. Read this file first; it is the whole of
 // model/ on one page. It only composes: the forward pass is nn/, gradients are autodiff/, the optimizer is optim/.
 import { bodyTensors, EMBEDDING_NAME, embeddingTensors } from "./architecture.ts";
 import { backpropagate } from "./autodiff/gradients.ts";
