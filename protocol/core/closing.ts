@@ -3,7 +3,7 @@
 import { closedBodyVerdict } from "./agreement.ts";
 import { deadlineMs, withDuration } from "./deadline.ts";
 import { askAround } from "./heartbeat.ts";
-import { forgetClosed, pendingIn } from "./intake.ts";
+import { forgetClosed, isPendingIn } from "./intake.ts";
 import { askToOpen, beginRound, startSync } from "./joining.ts";
 import { active, expectedAuthors, quorumOf, withClosedRoot } from "./membership.ts";
 import type { EventOf } from "./round-events.ts";
@@ -27,11 +27,12 @@ export const deadlineAtMs = ({ roundStartsMs, round, startedMs, pace, rules }: R
 /** Peers whose update of the round is waited for and not in yet. */
 export function missingAuthors(state: RoundState, round: number, nowMs: number): PeerId[] {
   const counted = state.counted.get(round);
-  const newestUpdate = (author: PeerId) =>
-    [...state.counted].reduce<number | undefined>(
-      (newest, [made, authors]) => (authors.has(author) ? Math.max(made, newest ?? 0) : newest),
-      undefined,
-    );
+  const newestUpdate = (author: PeerId) => {
+    let newest: number | undefined;
+    for (const [made, authors] of state.counted)
+      if (authors.has(author)) newest = Math.max(made, newest ?? 0);
+    return newest;
+  };
   const expected = expectedAuthors(state.members, round, reachOf(state.rules), newestUpdate, nowMs);
   return expected.filter((author) => !counted?.has(author));
 }
@@ -46,15 +47,15 @@ export function closeWhenComplete(turn: Turn) {
   if (nowMs - roundStartMs >= rules.maxRoundMs) return askToOpen(turn, round + 1);
   // A peer's inventory is on its way and may show what is missing.
   if (state.reconciling.size > 0) return;
-  const complete = missingAuthors(state, round, nowMs).length === 0 && pendingIn(state, round) === 0;
+  const complete = !isPendingIn(state, round) && missingAuthors(state, round, nowMs).length === 0;
   if (complete) {
     // Those who have closed this round already say with what, so that it closes here with the same.
     const asking = askAround(turn, state.phaseSinceMs, ({ closedRound }) => closedRound > round);
     return asking ? undefined : askToOpen(turn, round + 1);
   }
+  if (nowMs < deadlineAtMs(state)) return;
   const updates = state.counted.get(round)?.size ?? 0;
-  const enough = updates >= quorumOf(members, round - reachOf(rules), rules.quorum, nowMs);
-  if (!enough || nowMs < deadlineAtMs(state)) return;
+  if (updates < quorumOf(members, round - reachOf(rules), rules.quorum, nowMs)) return;
   // Not without having asked around: what was lost on the way to us may be with the others.
   if (!askAround(turn, state.phaseSinceMs)) askToOpen(turn, round + 1);
 }

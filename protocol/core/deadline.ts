@@ -35,7 +35,18 @@ export const withDuration = (pace: Pace, durationMs: number): Pace => ({
 });
 
 /** Milliseconds after a round's start at which a quorum suffices; `maxRoundMs` while too little is known. */
-export function deadlineMs({ arrivalOffsetsMs, roundDurationsMs }: Pace, maxRoundMs: number): number {
+export function deadlineMs(pace: Pace, maxRoundMs: number): number {
+  const known = KNOWN.get(pace);
+  if (known?.maxRoundMs === maxRoundMs) return known.ms;
+  const ms = computedDeadlineMs(pace, maxRoundMs);
+  KNOWN.set(pace, { maxRoundMs, ms });
+  return ms;
+}
+
+/** Asked at every event of a peer that collects, and the same until something has arrived. */
+const KNOWN = new WeakMap<Pace, { readonly maxRoundMs: number; readonly ms: number }>();
+
+function computedDeadlineMs({ arrivalOffsetsMs, roundDurationsMs }: Pace, maxRoundMs: number): number {
   if (arrivalOffsetsMs.length < ENOUGH_OFFSETS || roundDurationsMs.length === 0) return maxRoundMs;
   const middle = median(arrivalOffsetsMs);
   const spread = median(arrivalOffsetsMs.map((offset) => Math.abs(offset - middle)));

@@ -2,6 +2,7 @@
 // is bounded here: by round, by author, by number and by size. Nothing a peer does throws.
 
 import { withArrival } from "./deadline.ts";
+import { LinearMap } from "./linear-map.ts";
 import type { EventOf } from "./round-events.ts";
 import { holdsBody, type RoundState, type Wanted } from "./round-state.ts";
 import { ask, change, note, type Turn } from "./turn.ts";
@@ -52,7 +53,7 @@ export function onAnnounced(turn: Turn, event: EventOf<"announced">) {
   if (state.wanted.size >= MAX_WANTED) return ask(turn, { type: "drop", id, why: "overflow" });
   const holders = from === id.author ? [from] : [id.author, from];
   const wanted: Wanted = { id, holders, fetching: false, attempts: 0, notBeforeMs: turn.nowMs };
-  change(turn, { wanted: new Map(state.wanted).set(key, wanted) });
+  change(turn, { wanted: state.wanted.with(key, wanted) });
   note(turn, { type: "update-received", round: id.round, author: id.author, payloadBytes });
   // A peer that lost its state but not its identity must not make a second update for a round.
   if (id.author === state.self && id.round > state.publishedRound) change(turn, { publishedRound: id.round });
@@ -63,16 +64,15 @@ export function fetchDue(turn: Turn) {
   // Without a body there is nothing to count them in; they are wanted until there is one.
   if (!holdsBody(turn.state)) return;
   let free = CONCURRENT_FETCHES;
-  for (const { fetching } of turn.state.wanted.values()) if (fetching) free--;
-  if (free <= 0) return;
+  for (const { fetching } of turn.state.wanted.values()) if (fetching && --free <= 0) return;
   const due = [...turn.state.wanted]
     .filter(([, { fetching, notBeforeMs }]) => !fetching && notBeforeMs <= turn.nowMs)
     .sort(([, a], [, b]) => a.id.round - b.id.round || a.attempts - b.attempts)
     .slice(0, free);
   if (due.length === 0) return;
-  const wanted = new Map(turn.state.wanted);
+  let { wanted } = turn.state;
   for (const [key, entry] of due) {
-    wanted.set(key, { ...entry, fetching: true });
+    wanted = wanted.with(key, { ...entry, fetching: true });
     ask(turn, { type: "fetch", key, holders: entry.holders });
   }
   change(turn, { wanted });
@@ -83,7 +83,7 @@ export function onFetchFailed(turn: Turn, { key }: EventOf<"fetch-failed">) {
   if (entry === undefined) return;
   const delayMs = Math.min(FIRST_RETRY_MS * 2 ** entry.attempts, LAST_RETRY_MS);
   const next = { ...entry, fetching: false, attempts: entry.attempts + 1, notBeforeMs: turn.nowMs + delayMs };
-  change(turn, { wanted: new Map(turn.state.wanted).set(key, next) });
+  change(turn, { wanted: turn.state.wanted.with(key, next) });
 }
 
 export function onCounted(turn: Turn, event: EventOf<"counted">) {
@@ -112,10 +112,13 @@ export function onRefused(turn: Turn, event: EventOf<"refused">) {
   });
 }
 
-/** Announced updates of `round` that are still worth waiting for. */
-export const pendingIn = (state: RoundState, round: number): number =>
-  [...state.wanted.values()].filter(({ id, attempts }) => id.round === round && attempts < PATIENT_ATTEMPTS)
-    .length;
+/** Whether announced updates of `round` are still worth waiting for. */
+export function isPendingIn({ wanted }: RoundState, round: number): boolean {
+  for (const { id, attempts } of wanted.values()) {
+    if (id.round === round && attempts < PATIENT_ATTEMPTS) return true;
+  }
+  return false;
+}
 
 /** Forgets what belongs to rounds that are closed now. */
 export function forgetClosed(turn: Turn) {
@@ -123,7 +126,7 @@ export function forgetClosed(turn: Turn) {
   const open = (round: number) => round >= roots.closedRound;
   change(turn, {
     counted: new Map([...counted].filter(([round]) => open(round))),
-    wanted: new Map([...wanted].filter(([, { id }]) => open(id.round))),
+    wanted: new LinearMap([...wanted].filter(([, { id }]) => open(id.round))),
     refused: new Map([...refused].filter(([, round]) => open(round))),
     roundStartsMs: new Map([...roundStartsMs].filter(([round]) => open(round))),
   });
@@ -159,14 +162,11 @@ function addHolder(turn: Turn, key: string, known: Wanted, holder: PeerId) {
   // A holder not asked yet is a reason to try again at once.
   const notBeforeMs = Math.min(known.notBeforeMs, turn.nowMs);
   const next = { ...known, holders: [...known.holders, holder], notBeforeMs };
-  change(turn, { wanted: new Map(turn.state.wanted).set(key, next) });
+  change(turn, { wanted: turn.state.wanted.with(key, next) });
 }
 
 const wantedOf = (state: RoundState, round: number, author: PeerId) =>
   [...state.wanted].filter(([, { id }]) => id.round === round && id.author === author);
 
-function without(wanted: RoundState["wanted"], id: UpdateId): RoundState["wanted"] {
-  const next = new Map(wanted);
-  next.delete(updateKey(id));
-  return next;
-}
+const without = (wanted: RoundState["wanted"], id: UpdateId): RoundState["wanted"] =>
+  wanted.with(updateKey(id), undefined);

@@ -81,7 +81,7 @@ export interface RoundState {
   /** Payload id by author of the updates counted in each open round. */
   readonly counted: ReadonlyMap<number, ReadonlyMap<PeerId, ContentId>>;
   /** By update key. */
-  readonly wanted: ReadonlyMap<string, Wanted>;
+  readonly wanted: LinearMap<string, Wanted>;
   /** Keys of updates that never count (invalid, or beaten by the author's other one), with their round. */
   readonly refused: ReadonlyMap<string, number>;
   /** Peers whose inventory is being fetched, and when each was last asked. */
@@ -121,7 +121,7 @@ export function initialRoundState(initial: InitialState, nowMs: number): RoundSt
     members: new LinearMap(),
     newcomerMs: nowMs,
     counted: countedByRound(counted),
-    wanted: new Map(),
+    wanted: new LinearMap(),
     refused: new Map(),
     reconciling: new Set(),
     reconciledMs: new Map(),

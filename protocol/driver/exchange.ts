@@ -34,6 +34,7 @@ export class UpdateExchange {
     // Most of what inventories say is known: it is no event.
     if (state().counted.get(round)?.get(author) === payload) return;
     const key = updateKey(announcement);
+    if (state().wanted.get(key)?.holders.includes(from)) return;
     const known = this.#announced.has(key);
     if (!known) this.#announced.set(key, update);
     dispatch({ type: "announced", id: { round, author, payload }, payloadBytes, from });

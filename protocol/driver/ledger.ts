@@ -115,13 +115,22 @@ export class Ledger {
 
   roots(): BodyRoots {
     const { closedRound } = this;
-    const openUpdates = this.digest(closedRound);
-    if (this.#closed === undefined) return { root: NO_BODY, closedRound, closedRoot: NO_BODY, openUpdates };
-    this.#root ??=
-      this.#round === closedRound
-        ? this.#closed.root
-        : rootOfTiles(tileIds(this.body(), this.#options.hash), this.#options.hash);
-    return { root: this.#root, closedRound, closedRoot: this.#closed.root, openUpdates };
+    if (this.#closed !== undefined) {
+      this.#root ??=
+        this.#round === closedRound
+          ? this.#closed.root
+          : rootOfTiles(tileIds(this.body(), this.#options.hash), this.#options.hash);
+    }
+    const digest = () => this.digest(closedRound);
+    return {
+      root: this.#root ?? NO_BODY,
+      closedRound,
+      closedRoot: this.#closed?.root ?? NO_BODY,
+      // Asked for by a presence, not by each of the hundred updates that are counted between two.
+      get openUpdates() {
+        return digest();
+      },
+    };
   }
 
   /** Digest over the counted updates of rounds >= fromRound. */
@@ -131,7 +140,8 @@ export class Ledger {
     const { version } = this.#log;
     const known = this.#digests.get(from);
     if (known !== undefined && known.version === version) return known.digest;
-    const digest = updateSetDigest(this.#openIds(), from, this.#options.hash);
+    const ids = this.#log.from(from).map(({ announcement }) => announcement);
+    const digest = updateSetDigest(ids, from, this.#options.hash);
     for (const round of [...this.#digests.keys()]) if (round < this.closedRound) this.#digests.delete(round);
     this.#digests.set(from, { version, digest });
     return digest;
