@@ -86,7 +86,7 @@ export interface RoundState {
   readonly refused: ReadonlyMap<string, number>;
   /** Peers whose inventory is being fetched, and when each was last asked. */
   readonly reconciling: ReadonlySet<PeerId>;
-  readonly reconciledMs: ReadonlyMap<PeerId, number>;
+  readonly reconciledMs: LinearMap<PeerId, number>;
   readonly pace: Pace;
   readonly sync: Sync | undefined;
   /** It has been said that nobody here has the initial body. */
@@ -124,7 +124,7 @@ export function initialRoundState(initial: InitialState, nowMs: number): RoundSt
     wanted: new LinearMap(),
     refused: new Map(),
     reconciling: new Set(),
-    reconciledMs: new Map(),
+    reconciledMs: new LinearMap(),
     pace: NO_PACE,
     sync: undefined,
     saidAwaited: false,
