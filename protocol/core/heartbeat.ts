@@ -112,7 +112,7 @@ function reconcile(turn: Turn, peer: string) {
   if (lastMs !== undefined && turn.nowMs - lastMs < RECONCILE_INTERVAL_MS) return;
   change(turn, {
     reconciling: new Set(reconciling).add(peer),
-    reconciledMs: new Map(reconciledMs).set(peer, turn.nowMs),
+    reconciledMs: reconciledMs.with(peer, turn.nowMs),
   });
   ask(turn, { type: "reconcile", peer, fromRound: roots.closedRound });
 }
