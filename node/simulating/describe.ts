@@ -54,7 +54,7 @@ export function reportLines(plan: SimulationPlan, report: SimulationReport): str
     [
       "goodput",
       share(goodput.made === 0 ? 0 : goodput.counted / goodput.made),
-      `${goodput.counted} of ${goodput.made} updates counted, ${goodput.returned} returned to be sent later; ${share(goodput.trained)} of the steps are in`,
+      `${goodput.counted} of ${goodput.made} updates counted, with ${share(goodput.trained)} of the steps; ${goodput.returned} returned, to be sent with later ones`,
     ],
     [
       "staleness",
