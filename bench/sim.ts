@@ -9,11 +9,13 @@ import { type MatrixCase, matrixCases, runCase } from "#protocol/testing/fault-m
 import { planRun } from "../node/planning/run-plan.ts";
 import { planSwarm } from "../node/simulating/plan-swarm.ts";
 import { describeMachine } from "./machine.ts";
+import { measureRates, rateLines } from "./sim-rates.ts";
 
-const USAGE = `npm run bench -- sim [--json] [--peers LIST] [--rounds N] [--round-seconds S] [--seeds N] [--from N]
+const USAGE = `npm run bench -- sim [--json] [--peers LIST] [--rounds N] [--round-seconds S] [--rates] [--seeds N] [--from N]
   --peers LIST       swarms to time, with commas (default 8,32,128); 0 times none
   --rounds N         rounds of each (default 3)
   --round-seconds S  training time of a round: longer ones have more heartbeats (default 60)
+  --rates            also what arithmetic over whole bodies takes: what glossa sim charges for it
   --seeds N          seeds of the fault matrix, 64 cases each (default 0)
   --from N           the first of them (default 2; the unit test takes 1)`;
 
@@ -35,6 +37,7 @@ export async function benchSimulator(args: string[]): Promise<void> {
       peers: { type: "string", default: "8,32,128" },
       rounds: { type: "string", default: "3" },
       "round-seconds": { type: "string", default: "60" },
+      rates: { type: "boolean", default: false },
       seeds: { type: "string", default: "0" },
       from: { type: "string", default: "2" },
       help: { type: "boolean", default: false },
@@ -52,10 +55,12 @@ export async function benchSimulator(args: string[]): Promise<void> {
     speeds.push(speed);
     if (!flags.json) console.log(row(speed));
   }
+  const rates = flags.rates ? measureRates() : undefined;
+  if (rates !== undefined && !flags.json) console.log(rateLines(rates).join("\n"));
   const seeds = Array.from({ length: Number(flags.seeds) }, (_, at) => Number(flags.from) + at);
   const failures = await runMatrix(seeds, flags.json);
   const cases = matrixCases(seeds).length;
-  if (flags.json) console.log(JSON.stringify({ machine: describeMachine(), speeds, cases, failures }));
+  if (flags.json) console.log(JSON.stringify({ machine: describeMachine(), speeds, rates, cases, failures }));
   else if (cases > 0) console.log(`${cases} cases of the fault matrix, ${failures.length} failed`);
   if (failures.length > 0) throw new Error(`${failures.length} of ${cases} cases failed`);
 }
