@@ -219,7 +219,7 @@ export const simCommand = defineCommand({
     const progress = new ProgressLine(stderr);
     const simulation = new Simulation(plan, {
       signal,
-      onRound: (round, virtualMs) =>
+      onSecond: (round, virtualMs) =>
         progress.show(() => `round ${round} of ${plan.rounds}, ${duration(virtualMs)} of the swarm's time`),
     });
     try {

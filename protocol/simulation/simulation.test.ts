@@ -151,10 +151,10 @@ describe("a simulation", () => {
 
   it("stops when told to", async () => {
     const controller = new AbortController();
-    const onRound = (round: number) => {
+    const onSecond = (round: number) => {
       if (round === 2) controller.abort();
     };
-    const simulation = new Simulation(planOf(), { signal: controller.signal, onRound });
+    const simulation = new Simulation(planOf(), { signal: controller.signal, onSecond });
     await expect(simulation.run()).rejects.toThrow("aborted");
   });
 });

@@ -18,8 +18,8 @@ import { VirtualClock } from "./virtual-clock.ts";
 
 export interface SimulationHooks {
   readonly signal?: AbortSignal;
-  /** Called when the swarm's first peer begins a round. */
-  readonly onRound?: (round: number, virtualMs: number) => void;
+  /** Called for each second of the swarm's time, with the round that its first peer is in. */
+  readonly onSecond?: (round: number, virtualMs: number) => void;
 }
 
 /** What a round cost and gave, seen at the moment when the first peer had closed it. */
@@ -107,6 +107,7 @@ export class Simulation {
   /** Runs to the end, or until the signal. */
   async run(): Promise<void> {
     this.#startAll();
+    this.#everySecond();
     while (!this.#isOver) {
       const maxRoundMs = Math.max(this.plan.config.averaging.maxRoundMs, this.#roundMs());
       const limitMs = STUCK_ROUNDS * maxRoundMs + STUCK_MS;
@@ -115,6 +116,11 @@ export class Simulation {
       this.#hooks.signal?.throwIfAborted();
       if (this.#movedMs === movedMs) break;
     }
+  }
+
+  #everySecond(): void {
+    this.#hooks.onSecond?.(Math.max(0, this.#round), this.clock.nowMs() - this.startMs);
+    this.clock.afterQuietly(1_000, () => this.#everySecond());
   }
 
   #roundMs(): number {
@@ -237,7 +243,6 @@ export class Simulation {
 
   #onRound(round: number, nowMs: number): void {
     if (round > 0) this.samples.push(this.#sample(round - 1, nowMs));
-    this.#hooks.onRound?.(round, nowMs - this.startMs);
     this.faults.onRound(round);
     if (round >= this.plan.rounds) this.#awaitRest();
   }
