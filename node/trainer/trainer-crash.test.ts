@@ -246,7 +246,7 @@ it.runIf(process.platform === "linux")(
     const { trainer, pids, crashes } = watch;
     await trainer.prepare({ ...shared, paths: [corpus] }, () => undefined, never);
     const genesis = await trainer.genesis(roomy, undefined, "1", never);
-    await trainer.create(optionsOf("short", genesis, { body: roomy, batchSize: 32 }), never);
+    await trainer.create(optionsOf("short", genesis, { body: roomy, batchSize: 512 }), never);
     const [, kibibytes] = /VmSize:\s+(\d+)/.exec(await readFile(`/proc/${pids[0]}/status`, "utf8"))!;
     execFileSync("prlimit", ["--pid", `${pids[0]}`, `--as=${1024 * Number(kibibytes) + SLACK_BYTES}`]);
     await expect(trainer.trainRound(0, genesis, false, () => undefined, never)).rejects.toMatchObject({
