@@ -118,7 +118,7 @@ export interface RoundTraining {
 }
 
 /**
- * Local training, off this thread. One call at a time. A `body` is the whole layout, so in variants trim and glob with the
+ * Local training, off this thread. One call at a time, but for trainAhead. A `body` is the whole layout, so in variants trim and glob with the
  * shared embedding behind it, all its rows; it is shared and read-only.
  */
 export interface TrainerPort {
@@ -144,6 +144,18 @@ export interface TrainerPort {
     onStep: (step: number, bitsPerByte: number) => void,
     signal: AbortSignal,
   ): Promise<RoundTraining>;
+  /**
+   * Goes on with steps of `round` from where the trainer stands, after trainRound of the round before has resolved and
+   * while its update is on its way. Resolves when the local steps are all taken, or with the step in hand when trainRound
+   * is called: that takes over, and keeps this progress whatever its `carry` says, which is about the progress before.
+   * Called for the round before instead, it takes all of it as progress of that one. Rejects with AbortError when the
+   * signal fires; progress made is kept. Beside it trainRound and evaluate may be called.
+   */
+  trainAhead(
+    round: number,
+    onStep: (step: number, bitsPerByte: number) => void,
+    signal: AbortSignal,
+  ): Promise<void>;
   /** Bits per byte on this peer's held-out text with `body` and, where they are not in it, its own embeddings. */
   evaluate(body: Float32Array, signal: AbortSignal): Promise<number>;
 }

@@ -32,6 +32,10 @@ export class EvaluatingTrainer implements TrainerPort {
     return this.#trainer.trainRound(...args);
   }
 
+  trainAhead(...args: Parameters<TrainerPort["trainAhead"]>): Promise<void> {
+    return this.#trainer.trainAhead(...args);
+  }
+
   evaluate(body: Float32Array, signal: AbortSignal): Promise<number> {
     return this.#trainer.evaluate(body, signal);
   }

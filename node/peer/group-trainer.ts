@@ -59,6 +59,9 @@ export class GroupTrainer implements TrainerPort {
     return { ...result, delta: parameters.scatter(result.delta) };
   }
 
+  /** A group's rounds end when the run's do. */
+  async trainAhead(): Promise<void> {}
+
   /** The run evaluates; a group has no text of its own. */
   evaluate(): Promise<number> {
     return Promise.reject(new TypeError("a group evaluates nothing"));

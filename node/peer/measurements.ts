@@ -4,7 +4,7 @@ import { type RunConfig, sharesEmbedding } from "#protocol/core/run-config.ts";
 import type { ProtocolEvent } from "#protocol/driver.ts";
 import type { TrainingFacts } from "../observability/status.ts";
 import type { CreateResult, PrepareResult } from "../trainer/messages.ts";
-import type { RoundProgress } from "../trainer/round-trainer.ts";
+import type { RoundProgress } from "../trainer/round-progress.ts";
 
 export class Measurements {
   readonly #run: Pick<RunConfig, "variant" | "vocabulary">;

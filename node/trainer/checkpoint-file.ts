@@ -8,14 +8,18 @@ import {
 } from "#model/checkpoint/training-checkpoint.ts";
 import { isLeftover, readIfPresent, writeAtomic } from "../storage/atomic-file.ts";
 import type { GroupCheckpoint, GroupProgress } from "./group-embedding.ts";
-import type { RoundProgress, TrainerCheckpoint } from "./round-trainer.ts";
+import type { RoundProgress } from "./round-progress.ts";
+import type { TrainerCheckpoint } from "./round-trainer.ts";
 
 /** What is kept as JSON beside the arrays. */
 type Extra = {
   readonly progress: RoundProgress;
+  /** Of the round that was handed out last, where steps of the next one were taken ahead. */
+  readonly handed?: RoundProgress;
   readonly batchPosition: JsonValue;
   readonly group?: { readonly runId: string; readonly progress: GroupProgress };
 };
+const HANDED_START = "handedStart";
 const GROUP_START = "groupStart";
 const GROUP_COLLECTED = "groupCollected";
 
@@ -24,20 +28,28 @@ export async function loadTrainerCheckpoint(path: string): Promise<TrainerCheckp
   const bytes = await readIfPresent(path);
   if (bytes === undefined) return undefined;
   const { state, arrays, extra } = decodeTrainingCheckpoint(bytes);
-  const { progress, batchPosition, group } = extra as Extra;
+  const { progress, batchPosition, group, handed } = extra as Extra;
+  const handedStart = arrays.get(HANDED_START);
   return {
     state,
     start: arrays.get("start") ?? state.body,
     progress,
+    handed: handed && handedStart && { start: handedStart, progress: handed },
     batchPosition,
     group: group && { ...group, start: arrays.get(GROUP_START), collected: arrays.get(GROUP_COLLECTED) },
   };
 }
 
 export async function saveTrainerCheckpoint(path: string, checkpoint: TrainerCheckpoint): Promise<void> {
-  const { state, start, progress, batchPosition, group } = checkpoint;
-  const extra: Extra = { progress, batchPosition: batchPosition as JsonValue, ...ofGroup(group) };
+  const { state, start, progress, handed, batchPosition, group } = checkpoint;
+  const extra: Extra = {
+    progress,
+    ...(handed && { handed: handed.progress }),
+    batchPosition: batchPosition as JsonValue,
+    ...ofGroup(group),
+  };
   const arrays = new Map([["start", start]]);
+  if (handed !== undefined) arrays.set(HANDED_START, handed.start);
   if (group?.start !== undefined) arrays.set(GROUP_START, group.start);
   if (group?.collected !== undefined) arrays.set(GROUP_COLLECTED, group.collected);
   await writeAtomic(path, encodeTrainingCheckpoint({ state, arrays, extra }), {

@@ -1,7 +1,8 @@
 // What the peer's process asks of the trainer's: the one table of methods both sides are typed by.
 import type { Device, OptimizerConfig } from "#model/types.ts";
 import type { GroupResult } from "./group-embedding.ts";
-import type { RoundPlan, RoundProgress, RoundResult } from "./round-trainer.ts";
+import type { RoundProgress, RoundResult } from "./round-progress.ts";
+import type { RoundPlan } from "./round-trainer.ts";
 import type { CommonVocabulary, OwnVocabulary } from "./vocabulary.ts";
 
 /** What of the architecture the run decides in every variant. */
@@ -87,6 +88,7 @@ export type TrainerMethods = {
     progress: { step: number; bitsPerByte: number };
     result: RoundResult;
   };
+  trainAhead: { args: { round: number }; progress: { step: number; bitsPerByte: number }; result: null };
   evaluate: { args: { held: Float32Array }; progress: never; result: number };
   groupGenesis: {
     args: { width: number; vocabularySize: number; seed: string };
@@ -102,8 +104,12 @@ export type TrainerMethods = {
   close: { args: null; progress: never; result: null };
 };
 
-/** Served at once, also while a local round is being trained: what the group does happens between its steps. */
+/**
+ * Served at once, also while a local round is being trained: what the group does happens between its steps. And the round
+ * does not wait for what is trained ahead of it, but takes over.
+ */
 export const CONCURRENT_METHODS: ReadonlySet<keyof TrainerMethods> = new Set<keyof TrainerMethods>([
   "enterGroup",
   "collectGroup",
+  "trainAhead",
 ]);

@@ -199,6 +199,124 @@ describe("the round trainer", () => {
     }
   });
 
+  describe("ahead of a round", () => {
+    const tokens = (steps: number) => steps * batchSize * config.sequenceLength;
+    const progressOf = ({ start, state }: TrainerCheckpoint) =>
+      start.map((value, at) => value - state.body[at]!);
+
+    /** Trains round 0 and takes two steps of round 1; the last checkpoint is of then. */
+    async function aheadByTwo(ownPlan = plan) {
+      const life = await live(undefined, ownPlan);
+      const { delta } = await life.trainer.trainRound(0, body0, false, life.onStep, never);
+      const { signal, onStep } = stopAfter(life, 2);
+      await expect(life.trainer.trainAhead(1, onStep, signal)).rejects.toMatchObject({ name: "AbortError" });
+      return { life, delta, saved: life.saved.at(-1)! };
+    }
+
+    it("takes the next steps of the schedule and of the text, from its own parameters", async () => {
+      const { saved, delta } = await aheadByTwo();
+      const end = body0.map((value, at) => value - delta[at]!);
+      expect(saved.progress).toMatchObject({ round: 1, step: 2, tokens: tokens(2), totalTokens: tokens(6) });
+      expect(saved.batchPosition).toBe(6);
+      for (let at = 0; at < end.length; at += 97) expect(saved.start[at]).toBeCloseTo(end[at]!, 6);
+      // One long round from the same start takes the same six steps.
+      const undisturbed = await live(undefined, { ...plan, localSteps: 6 });
+      await undisturbed.trainer.trainRound(0, body0, false, undisturbed.onStep, never);
+      expect(saved.state).toEqual(undisturbed.saved.at(-1)!.state);
+    });
+
+    it.each([
+      ["the same life", false],
+      ["a new life", true],
+    ])("moves what it learnt onto the round's body and trains on, in %s", async (_, isNew) => {
+      const { life: first, saved } = await aheadByTwo();
+      const life = isNew ? await live(saved) : first;
+      life.steps.length = 0;
+      const common = moved(body0, 0.25);
+      await expect(
+        life.trainer.trainRound(1, common, false, life.onStep, AbortSignal.abort()),
+      ).rejects.toThrow();
+      const entered = life.saved.at(-1)!;
+      expect(entered.start).toEqual(common);
+      const [before, after] = [progressOf(saved), progressOf(entered)];
+      for (let at = 0; at < before.length; at += 97) expect(after[at]).toBeCloseTo(before[at]!, 6);
+      const result = await life.trainer.trainRound(1, common, false, life.onStep, never);
+      expect(life.steps).toEqual([3, 4]);
+      expect(result.tokens).toBe(tokens(4));
+    });
+
+    it("gives way to the round after the step in hand, and leaves no step out", async () => {
+      const life = await live();
+      await life.trainer.trainRound(0, body0, false, life.onStep, never);
+      life.steps.length = 0;
+      const ahead = life.trainer.trainAhead(1, life.onStep, never);
+      const result = await life.trainer.trainRound(1, moved(body0, 0.25), false, life.onStep, never);
+      await ahead;
+      expect(life.steps).toEqual([1, 2, 3, 4]);
+      expect(result.tokens).toBe(tokens(4));
+      expect(life.saved.at(-1)!.progress.totalTokens).toBe(tokens(8));
+    });
+
+    it("waits when all steps of a round are taken", async () => {
+      const life = await live();
+      await life.trainer.trainRound(0, body0, false, life.onStep, never);
+      await life.trainer.trainAhead(1, life.onStep, never);
+      expect(life.steps).toEqual([1, 2, 3, 4, 1, 2, 3, 4]);
+    });
+
+    it.each([
+      ["in the same life", false],
+      ["in a new life", true],
+    ])("takes back the round before where it was never published, %s", async (_, isNew) => {
+      const { life: first, saved } = await aheadByTwo();
+      const life = isNew ? await live(saved) : first;
+      const result = await life.trainer.trainRound(0, body0, false, life.onStep, never);
+      expect(result.tokens).toBe(tokens(6));
+      const end = life.saved.at(-1)!.state.body;
+      expect(result.delta).toEqual(body0.map((value, at) => value - end[at]!));
+      for (let at = 0; at < end.length; at += 97) expect(end[at]).toBeCloseTo(saved.state.body[at]!, 6);
+    });
+
+    it("carries both to another round where neither was published", async () => {
+      const { life, saved } = await aheadByTwo();
+      const far = moved(body0, 0.5);
+      await expect(life.trainer.trainRound(7, far, true, life.onStep, AbortSignal.abort())).rejects.toThrow();
+      const entered = life.saved.at(-1)!;
+      expect(entered.progress).toMatchObject({ round: 7, step: 0, tokens: tokens(6) });
+      for (let at = 0; at < far.length; at += 97) {
+        expect(far[at]! - entered.state.body[at]!).toBeCloseTo(body0[at]! - saved.state.body[at]!, 6);
+      }
+    });
+
+    it("carries what came after a published round to another round", async () => {
+      const { life, saved } = await aheadByTwo();
+      const far = moved(body0, 0.5);
+      await expect(
+        life.trainer.trainRound(7, far, false, life.onStep, AbortSignal.abort()),
+      ).rejects.toThrow();
+      const entered = life.saved.at(-1)!;
+      expect(entered.progress).toMatchObject({ round: 7, step: 0, tokens: tokens(2) });
+      const [before, after] = [progressOf(saved), progressOf(entered)];
+      for (let at = 0; at < before.length; at += 97) expect(after[at]).toBeCloseTo(before[at]!, 6);
+    });
+
+    it("resets the moments when its first step begins, where the run says so", async () => {
+      const { saved } = await aheadByTwo({ ...plan, momentsAcrossRounds: "reset" });
+      expect(saved.state.momentSteps).toBe(2);
+    });
+
+    it("is saved when the trainer is to rest", async () => {
+      const life = await live();
+      await life.trainer.trainRound(0, body0, false, life.onStep, never);
+      const ahead = life.trainer.trainAhead(1, life.onStep, never);
+      await life.trainer.rest();
+      await ahead;
+      const { progress, handed } = life.saved.at(-1)!;
+      expect(progress.round).toBe(1);
+      expect(handed?.progress.round).toBe(0);
+    });
+  });
+
   it("fits the embedding to a body that stays as it is, once in its life", async () => {
     const life = await live();
     const common = moved(body0, 0.01);

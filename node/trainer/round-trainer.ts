@@ -6,6 +6,15 @@ import { bitsPerByte, evaluateBitsPerByte } from "#model/eval/bits-per-byte.ts";
 import type { Batch, StepResult, TrainingModel, TrainingState } from "#model/types.ts";
 import { rebase, subtract } from "./carry.ts";
 import type { GroupCheckpoint, GroupEmbedding, GroupResult } from "./group-embedding.ts";
+import {
+  beginRound,
+  FRESH,
+  forgetTally,
+  type HandedRound,
+  type RoundProgress,
+  type RoundResult,
+  takeBack,
+} from "./round-progress.ts";
 import type { HeldParameters } from "./shared-parameters.ts";
 
 /** The run's choices that training needs (RunConfig.training and the sequence of the schedule). */
@@ -27,33 +36,9 @@ export interface TrainerCheckpoint {
   readonly state: TrainingState;
   readonly start: Float32Array;
   readonly progress: RoundProgress;
+  readonly handed?: HandedRound | undefined;
   readonly batchPosition: unknown;
   readonly group?: GroupCheckpoint | undefined;
-}
-
-/** What the round in progress has seen so far. A type, not an interface: it is stored as JSON. */
-export type RoundProgress = {
-  /** -1 before the first round. */
-  round: number;
-  step: number;
-  tokens: number;
-  bytes: number;
-  nats: number;
-  computeMs: number;
-  /** Embedding warm-up steps done: a newcomer warms up once in its life. */
-  warmUpSteps: number;
-  /** Over this peer's life. */
-  totalTokens: number;
-};
-
-export interface RoundResult {
-  /** theta_start - theta_end over the held array. */
-  readonly delta: Float32Array;
-  readonly tokens: number;
-  readonly bytes: number;
-  readonly lossNatsPerToken: number;
-  readonly bitsPerByte: number;
-  readonly computeMs: number;
 }
 
 export interface RoundTrainerModules {
@@ -69,22 +54,21 @@ export interface RoundTrainerModules {
   readonly nowMs: () => number;
 }
 
-const FRESH: RoundProgress = {
-  round: -1,
-  step: 0,
-  tokens: 0,
-  bytes: 0,
-  nats: 0,
-  computeMs: 0,
-  warmUpSteps: 0,
-  totalTokens: 0,
-};
+/** Steps that are being taken ahead. */
+interface Ahead {
+  /** No further one is begun. */
+  superseded: boolean;
+  readonly ended: Promise<void>;
+}
 
 export class RoundTrainer {
   readonly #plan: RoundPlan;
   readonly #modules: RoundTrainerModules;
   readonly #progress: RoundProgress;
   #start: Float32Array;
+  #handed: HandedRound | undefined;
+  #ahead: Ahead | undefined;
+  #inRound = false;
   #savedAtMs: number;
   /** A batch whose step was called off half-way: the next step takes it, as if nothing had happened. */
   #untrained: Batch | undefined;
@@ -98,12 +82,12 @@ export class RoundTrainer {
   private constructor(
     plan: RoundPlan,
     modules: RoundTrainerModules,
-    start: Float32Array,
-    progress: RoundProgress,
+    { start, progress, handed }: Pick<TrainerCheckpoint, "start" | "progress" | "handed">,
   ) {
     this.#plan = plan;
     this.#modules = modules;
     this.#start = start;
+    this.#handed = handed;
     this.#progress = { ...progress };
     this.#savedAtMs = modules.nowMs();
     this.#batchPosition = modules.batches.position;
@@ -116,10 +100,11 @@ export class RoundTrainer {
     checkpoint?: TrainerCheckpoint,
   ): Promise<RoundTrainer> {
     if (checkpoint === undefined) {
-      return new RoundTrainer(plan, modules, await modules.parameters.read(modules.model), FRESH);
+      const start = await modules.parameters.read(modules.model);
+      return new RoundTrainer(plan, modules, { start, progress: FRESH });
     }
     await modules.model.writeState(checkpoint.state);
-    return new RoundTrainer(plan, modules, checkpoint.start, checkpoint.progress);
+    return new RoundTrainer(plan, modules, checkpoint);
   }
 
   get progress(): Readonly<RoundProgress> {
@@ -151,8 +136,8 @@ export class RoundTrainer {
 
   /**
    * Trains `round` from `held` until the run's local steps are done. Progress of the same round (a resume) or, with
-   * `carry`, of one whose update was never published is moved onto it: theta = held - (start - theta).
-   * An AbortError leaves the progress made in the checkpoint.
+   * `carry`, of one whose update was never published is moved onto it: theta = held - (start - theta). So is what was
+   * trained ahead, in any case. An AbortError leaves the progress made in the checkpoint.
    */
   async trainRound(
     round: number,
@@ -161,32 +146,53 @@ export class RoundTrainer {
     onStep: (step: number, bitsPerByte: number) => void,
     signal: AbortSignal,
   ): Promise<RoundResult> {
-    await this.#inTurn(() => this.#enter(round, held, carry));
-    const { model, nowMs } = this.#modules;
-    const progress = this.#progress;
-    let collected: GroupResult | undefined;
+    this.#inRound = true;
     try {
-      while (progress.step < this.#plan.localSteps) {
-        signal.throwIfAborted();
-        const startedMs = nowMs();
-        const step = round * this.#plan.localSteps + progress.step;
-        const { batch, loss } = await this.#onNextBatch(
-          (next) => model.trainStep(next, step, signal),
-          signal,
-        );
-        this.#count(batch, loss, nowMs() - startedMs);
-        onStep(
-          progress.step,
-          bitsPerByte(loss * batch.targets.length, countTargetBytes(batch, this.#modules.byteLengths)),
-        );
-        if (nowMs() - this.#savedAtMs >= this.#plan.checkpointIntervalMs) await this.save();
+      await this.#endAhead();
+      await this.#inTurn(() => this.#enter(round, held, carry));
+      let collected: GroupResult | undefined;
+      try {
+        while (this.#isUnfinished) await this.#step(onStep, signal);
+        collected = await this.#inTurn(() => this.#endGroupRound());
+      } finally {
+        await this.save();
       }
-      collected = await this.#inTurn(() => this.#endGroupRound());
+      if (collected !== undefined) this.#groupWaiting?.(collected);
+      return await this.#inTurn(() => this.#result());
     } finally {
-      await this.save();
+      this.#inRound = false;
     }
-    if (collected !== undefined) this.#groupWaiting?.(collected);
-    return this.#inTurn(() => this.#result());
+  }
+
+  /**
+   * Goes on with steps of `round`, the one after that handed out last, from where the parameters are: what was handed out
+   * is taken for published, until trainRound says otherwise. Ends when the local steps are taken or trainRound is called.
+   */
+  async trainAhead(
+    round: number,
+    onStep: (step: number, bitsPerByte: number) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    // Asked again of a new process, when the round itself has begun.
+    if (this.#inRound) return;
+    const { promise: ended, resolve } = Promise.withResolvers<void>();
+    const ahead: Ahead = { superseded: false, ended };
+    this.#ahead = ahead;
+    try {
+      await this.#inTurn(() => this.#enterAhead(round));
+      while (this.#isUnfinished && !ahead.superseded) await this.#step(onStep, signal);
+    } catch (error) {
+      if (signal.aborted) await this.save();
+      throw error;
+    } finally {
+      this.#ahead = undefined;
+      resolve();
+    }
+  }
+
+  /** Lets what is trained ahead end, and saves it: before the model is disposed of. */
+  async rest(): Promise<void> {
+    if (await this.#endAhead()) await this.save();
   }
 
   /** Moves the embedding onto the group's base, between two steps; see group-embedding.ts. */
@@ -224,6 +230,33 @@ export class RoundTrainer {
 
   save(): Promise<void> {
     return this.#inTurn(() => this.#save());
+  }
+
+  /** Whether anything was being trained ahead. */
+  async #endAhead(): Promise<boolean> {
+    const ahead = this.#ahead;
+    if (ahead === undefined) return false;
+    ahead.superseded = true;
+    await ahead.ended;
+    return true;
+  }
+
+  get #isUnfinished(): boolean {
+    return this.#progress.step < this.#plan.localSteps;
+  }
+
+  /** One optimizer step of the round in progress. */
+  async #step(onStep: (step: number, bitsPerByte: number) => void, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const { model, nowMs } = this.#modules;
+    const { round, step } = this.#progress;
+    const { batch, loss, computeMs } = await this.#onNextBatch(
+      (next) => model.trainStep(next, round * this.#plan.localSteps + step, signal),
+      signal,
+    );
+    const bytes = this.#count(batch, loss, computeMs);
+    onStep(step + 1, bitsPerByte(loss * batch.targets.length, bytes));
+    if (nowMs() - this.#savedAtMs >= this.#plan.checkpointIntervalMs) await this.save();
   }
 
   #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
@@ -267,6 +300,7 @@ export class RoundTrainer {
       state: await model.readState(),
       start: this.#start,
       progress: { ...this.#progress },
+      handed: this.#handed,
       batchPosition: this.#batchPosition,
       group: group?.checkpoint(),
     });
@@ -277,14 +311,18 @@ export class RoundTrainer {
   async #onNextBatch(
     take: (batch: Batch) => Promise<StepResult>,
     signal: AbortSignal,
-  ): Promise<{ batch: Batch; loss: number }> {
-    const { batches } = this.#modules;
+  ): Promise<{ batch: Batch; loss: number; computeMs: number }> {
+    const { batches, nowMs } = this.#modules;
     const batch = this.#untrained ?? batches.next();
     this.#untrained = undefined;
     try {
-      const { loss } = await this.#inTurn(() => take(batch));
+      const taken = await this.#inTurn(async () => {
+        const startedMs = nowMs();
+        const { loss } = await take(batch);
+        return { batch, loss, computeMs: nowMs() - startedMs };
+      });
       this.#batchPosition = batches.position;
-      return { batch, loss };
+      return taken;
     } catch (error) {
       if (signal.aborted) this.#untrained = batch;
       else this.#batchPosition = batches.position;
@@ -294,23 +332,39 @@ export class RoundTrainer {
 
   async #enter(round: number, held: Float32Array, carry: boolean): Promise<void> {
     const { model, parameters } = this.#modules;
+    const handed = this.#handed;
     const progress = this.#progress;
-    const resumes = progress.round === round;
-    if (resumes || carry) {
+    if (handed !== undefined && (carry || round === handed.progress.round)) {
+      this.#start = handed.start;
+      takeBack(progress, handed.progress, round, this.#plan.localSteps);
+    }
+    const keeps = handed !== undefined || carry || progress.round === round;
+    if (keeps) {
       await parameters.write(model, rebase(await parameters.read(model), this.#start, held));
     } else {
       await parameters.write(model, held);
       if (this.#plan.momentsAcrossRounds === "reset") await model.resetMoments();
+      // Kept progress keeps its tokens: they are part of the update that this round will publish.
+      forgetTally(progress);
     }
     this.#start = held;
-    if (resumes) return;
-    progress.round = round;
-    progress.step = 0;
-    // Carried progress keeps its tokens: they are part of the update that this round will publish.
-    if (!carry) Object.assign(progress, { tokens: 0, bytes: 0, nats: 0, computeMs: 0 });
+    this.#handed = undefined;
+    if (progress.round !== round) beginRound(progress, round);
   }
 
-  #count(batch: Batch, loss: number, computeMs: number): void {
+  async #enterAhead(round: number): Promise<void> {
+    const { model, parameters } = this.#modules;
+    const progress = this.#progress;
+    if (progress.round >= round) return;
+    this.#handed = { start: this.#start, progress: { ...progress } };
+    this.#start = await parameters.read(model);
+    beginRound(progress, round);
+    forgetTally(progress);
+    if (this.#plan.momentsAcrossRounds === "reset") await model.resetMoments();
+  }
+
+  /** Returns the bytes that the batch's targets stand for. */
+  #count(batch: Batch, loss: number, computeMs: number): number {
     const progress = this.#progress;
     const tokens = batch.targets.length;
     const bytes = countTargetBytes(batch, this.#modules.byteLengths);
@@ -322,6 +376,7 @@ export class RoundTrainer {
     progress.bytes += bytes;
     progress.nats += nats;
     this.#modules.group?.count({ tokens, bytes, nats, computeMs });
+    return bytes;
   }
 
   async #result(): Promise<RoundResult> {

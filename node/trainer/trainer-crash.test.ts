@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { bodyLength } from "#model/architecture.ts";
 import type { CreateOptions, PrepareOptions } from "./messages.ts";
-import type { RoundProgress } from "./round-trainer.ts";
+import type { RoundProgress } from "./round-progress.ts";
 import type { TrainerCrash } from "./supervisor.ts";
 import { Trainer, type TrainerOptions } from "./trainer.ts";
 
@@ -293,3 +293,31 @@ it("leaves Ctrl-C and a service manager's signals to the peer", async () => {
   expect(await trainer.genesis(body, undefined, "2", never)).toHaveLength(bodyLength(body));
   expect(crashes).toEqual([]);
 });
+
+it.each([
+  { checkpoints: "after every step", intervalMs: 0 },
+  { checkpoints: "at the ends of rounds alone", intervalMs: 1e9 },
+])(
+  "goes ahead of a round to the same bits when it is killed, with checkpoints $checkpoints",
+  async (given) => {
+    const killAt = [5, 20];
+    const aheadOf = async (name: string, onStep: (watch: Watched, step: number) => void) => {
+      const watch = await training(`${name}-${given.intervalMs}`, given.intervalMs);
+      const { trainer, genesis } = watch;
+      const { delta } = await trainer.trainRound(0, genesis, false, () => undefined, never);
+      await trainer.trainAhead(1, (step) => onStep(watch, step), never);
+      const base = moved(genesis, delta).map((value) => value + 0.01);
+      const { computeMs: _, ...result } = await trainer.trainRound(1, base, false, () => undefined, never);
+      return { result, crashes: watch.crashes };
+    };
+    const calm = await aheadOf("ahead-calm", () => undefined);
+    const shaken = await aheadOf("ahead-shaken", (watch, step) => {
+      if (step !== killAt[0]) return;
+      killAt.shift();
+      watch.kill("SIGKILL");
+    });
+    expect(shaken.crashes).toHaveLength(2);
+    expect(shaken.result).toEqual(calm.result);
+    expect(calm.result.tokens).toBe(STEPS * 4 * body.sequenceLength);
+  },
+);

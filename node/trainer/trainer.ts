@@ -13,7 +13,7 @@ import type {
   PrepareResult,
   TrainerMethods,
 } from "./messages.ts";
-import type { RoundProgress } from "./round-trainer.ts";
+import type { RoundProgress } from "./round-progress.ts";
 import { SharedParameters } from "./shared-parameters.ts";
 import { type SupervisedCall, Supervisor, type SupervisorOptions } from "./supervisor.ts";
 import type { TrainerProcess } from "./trainer-process.ts";
@@ -107,6 +107,19 @@ export class Trainer implements TrainerPort {
       },
     );
     return { ...result, delta: this.#held.scatter(result.delta) };
+  }
+
+  async trainAhead(
+    round: number,
+    onStep: (step: number, bitsPerByte: number) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const noteStep = this.#notingSteps((step, bitsPerByte: number) => onStep(step, bitsPerByte));
+    await this.#ask(
+      "trainAhead",
+      { round },
+      { onProgress: ({ step, bitsPerByte }) => noteStep(step, bitsPerByte), signal },
+    );
   }
 
   evaluate(shared: Float32Array, signal: AbortSignal): Promise<number> {

@@ -124,6 +124,7 @@ async function create(options: CreateOptions): Promise<CreateResult> {
   training = {
     rounds,
     dispose: async () => {
+      await rounds.rest();
       await model.dispose();
       batches.close();
     },
@@ -151,6 +152,10 @@ const handlers: Handlers<TrainerMethods> = {
   },
   trainRound: ({ round, held, carry }, report, signal) =>
     rounds().trainRound(round, held, carry, (step, bitsPerByte) => report({ step, bitsPerByte }), signal),
+  trainAhead: async ({ round }, report, signal) => {
+    await rounds().trainAhead(round, (step, bitsPerByte) => report({ step, bitsPerByte }), signal);
+    return null;
+  },
   evaluate: ({ held }, _, signal) => rounds().evaluate(held, signal),
   groupGenesis: async ({ seed, ...shape }) => initialEmbedding(shape, seed),
   enterGroup: async ({ round, embedding, carry }) => {

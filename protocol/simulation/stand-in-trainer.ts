@@ -3,29 +3,18 @@
 // updates are late, lost or false, and it takes virtual time.
 //   theta <- theta - rate * (theta - own optimum) + noise          loss = mean((theta - common optimum)^2) / 2
 import type { ClockPort, RoundTraining, TrainerPort } from "../ports.ts";
+import { deltaOf, enterAhead, enterRound, type LocalProgress, noProgress } from "./local-progress.ts";
 import type { Power } from "./power.ts";
 import { seededRandom, seedOf } from "./random.ts";
 
 /** What outlives a crash. */
-export interface StandInDisk {
-  round: number;
-  segment: number;
-  start: Float32Array;
-  theta: Float32Array;
+export interface StandInDisk extends LocalProgress {
   warmUpSegments: number;
-  /** Segments whose progress is in theta: not handed over yet, and handed over last, which a carried round takes back. */
-  pending: number;
-  handedOver: number;
 }
 
 export const blankDisk = (values: number): StandInDisk => ({
-  round: -1,
-  segment: 0,
-  start: new Float32Array(values),
-  theta: new Float32Array(values),
+  ...noProgress(values),
   warmUpSegments: 0,
-  pending: 0,
-  handedOver: 0,
 });
 
 export interface StandInOptions {
@@ -52,6 +41,8 @@ export class StandInTrainer implements TrainerPort {
   readonly #clock: ClockPort;
   readonly #power: Power;
   #memory: StandInDisk;
+  #isTraining = false;
+  #ahead: { superseded: boolean; readonly ended: Promise<unknown> } | undefined;
 
   constructor(options: StandInOptions, disk: StandInDisk, clock: ClockPort, power: Power) {
     this.#options = options;
@@ -82,57 +73,67 @@ export class StandInTrainer implements TrainerPort {
     onStep: (step: number, bitsPerByte: number) => void,
     signal: AbortSignal,
   ): Promise<RoundTraining> {
-    this.#enter(round, body, carry);
-    const { segments, segmentMs, endRound, tokensPerSegment, distort, name, seed } = this.#options;
+    this.#isTraining = true;
+    if (this.#ahead !== undefined) {
+      this.#ahead.superseded = true;
+      await this.#ahead.ended;
+    }
     const memory = this.#memory;
+    enterRound(memory, round, body, carry);
+    const { segments, segmentMs, endRound, tokensPerSegment, distort, name, seed } = this.#options;
     try {
       if (round >= endRound) await this.#wait(Number.POSITIVE_INFINITY, signal);
-      while (memory.segment < segments) {
-        await this.#wait(segmentMs, signal);
-        this.#options.onComputed(segmentMs);
-        this.#move(round, memory.segment);
-        memory.segment++;
-        memory.pending++;
-        onStep(memory.segment, 1);
-      }
+      while (memory.step < segments) await this.#train(onStep, signal);
     } finally {
+      this.#isTraining = false;
       this.#save();
     }
-    const honest = memory.start.map((value, index) => value - memory.theta[index]!);
+    const honest = deltaOf(memory);
     const delta = distort?.(honest, seededRandom(seedOf(seed, name, "distort", round))) ?? honest;
     const tokens = memory.pending * tokensPerSegment;
-    memory.handedOver = memory.pending;
-    memory.pending = 0;
-    this.#save();
     return {
       delta,
       tokens,
       bytes: 4 * tokens,
       lossNatsPerToken: 1,
       bitsPerByte: 1,
-      computeMs: segments * segmentMs,
+      computeMs: memory.pending * segmentMs,
     };
+  }
+
+  async trainAhead(
+    round: number,
+    onStep: (step: number, bitsPerByte: number) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { segments, endRound } = this.#options;
+    if (this.#isTraining || round >= endRound) return;
+    enterAhead(this.#memory, round);
+    const { promise: ended, resolve } = Promise.withResolvers<void>();
+    const ahead = { superseded: false, ended };
+    this.#ahead = ahead;
+    try {
+      while (this.#memory.step < segments && !ahead.superseded) await this.#train(onStep, signal);
+    } finally {
+      if (signal.aborted) this.#save();
+      this.#ahead = undefined;
+      resolve();
+    }
   }
 
   async evaluate(): Promise<number> {
     return 1;
   }
 
-  #enter(round: number, body: Float32Array, carry: boolean): void {
+  async #train(onStep: (step: number, bitsPerByte: number) => void, signal: AbortSignal): Promise<void> {
     const memory = this.#memory;
-    const resumes = memory.round === round;
-    if (resumes || carry) {
-      memory.theta = body.map((value, index) => value - (memory.start[index]! - memory.theta[index]!));
-    } else {
-      memory.theta = body.slice();
-      memory.pending = 0;
-    }
-    memory.start = body;
-    if (resumes) return;
-    if (carry) memory.pending += memory.handedOver;
-    memory.handedOver = 0;
-    memory.round = round;
-    memory.segment = 0;
+    const { segmentMs, onComputed } = this.#options;
+    await this.#wait(segmentMs, signal);
+    onComputed(segmentMs);
+    this.#move(memory.round, memory.step);
+    memory.step++;
+    memory.pending++;
+    onStep(memory.step, 1);
   }
 
   #move(round: number, segment: number): void {

@@ -6,12 +6,14 @@ export const ROUNDING = 5e-6;
 
 /**
  * The largest value by which a peer's books do not balance. Everything its training has moved is in the witness' body, in
- * its residual, or still unpublished: moved = carried + residual + (start - theta).
+ * its residual, or still unpublished: moved = carried + residual + (start - theta). What is taken ahead is unpublished
+ * always, what it follows on only until the protocol's checkpoint says otherwise.
  */
 export function imbalance(swarm: Swarm, peer: SwarmPeer, witness: SwarmPeer): number {
   const carried = swarm.carried(peer.id, witness);
   const { residual, publishedRound } = peer.disk.checkpoint!;
-  const { moved, start, theta, round } = peer.trainerDisk;
+  const { moved, theta, round, handed } = peer.trainerDisk;
+  const start = handed !== undefined && handed.round > publishedRound ? handed.start : peer.trainerDisk.start;
   const unpublished = round > publishedRound;
   let largest = 0;
   for (let at = 0; at < moved.length; at++) {

@@ -1,24 +1,24 @@
 // A stand-in for training, for simulations only: it learns nothing. Each step moves the body by a seeded amount that
 // depends on peer, round and step, takes virtual time, and is kept across a crash as the real trainer keeps its own.
 import type { ClockPort, RoundTraining, TrainerPort } from "../ports.ts";
+import {
+  deltaOf,
+  enterAhead,
+  enterRound,
+  type LocalProgress,
+  noProgress,
+} from "../simulation/local-progress.ts";
 import type { Power } from "../simulation/power.ts";
 import { seededRandom, seedOf } from "../simulation/random.ts";
 
 /** What outlives a crash. `moved` is the sum of all steps ever kept: what error feedback must account for. */
-export interface TrainerDisk {
-  round: number;
-  step: number;
-  start: Float32Array;
-  theta: Float32Array;
+export interface TrainerDisk extends LocalProgress {
   moved: Float64Array;
   warmUpSteps: number;
 }
 
 export const blankTrainerDisk = (values: number): TrainerDisk => ({
-  round: -1,
-  step: 0,
-  start: new Float32Array(values),
-  theta: new Float32Array(values),
+  ...noProgress(values),
   moved: new Float64Array(values),
   warmUpSteps: 0,
 });
@@ -39,6 +39,8 @@ export class PseudoTrainer implements TrainerPort {
   readonly #clock: ClockPort;
   readonly #power: Power;
   #memory: TrainerDisk;
+  #isTraining = false;
+  #ahead: { superseded: boolean; readonly ended: Promise<unknown> } | undefined;
 
   constructor(options: PseudoTrainerOptions, disk: TrainerDisk, clock: ClockPort, power: Power) {
     this.#options = options;
@@ -69,40 +71,59 @@ export class PseudoTrainer implements TrainerPort {
     onStep: (step: number, bitsPerByte: number) => void,
     signal: AbortSignal,
   ): Promise<RoundTraining> {
-    this.#enter(round, body, carry);
-    const { localSteps, stepMs } = this.#options;
+    this.#isTraining = true;
+    if (this.#ahead !== undefined) {
+      this.#ahead.superseded = true;
+      await this.#ahead.ended;
+    }
     const memory = this.#memory;
+    enterRound(memory, round, body, carry);
+    const { localSteps, stepMs } = this.#options;
     try {
-      while (memory.step < localSteps) {
-        await this.#step(signal);
-        this.#move(round, memory.step);
-        memory.step++;
-        onStep(memory.step, 8 / (1 + round));
-      }
+      while (memory.step < localSteps) await this.#train(onStep, signal);
     } finally {
+      this.#isTraining = false;
       this.#save();
     }
-    const delta = memory.start.map((value, index) => value - memory.theta[index]!);
-    const figures = { tokens: 100 * localSteps, bytes: 400 * localSteps, computeMs: stepMs * localSteps };
-    return { delta, ...figures, lossNatsPerToken: 1, bitsPerByte: 8 / (1 + round) };
+    const { pending } = memory;
+    const figures = { tokens: 100 * pending, bytes: 400 * pending, computeMs: stepMs * pending };
+    return { delta: deltaOf(memory), ...figures, lossNatsPerToken: 1, bitsPerByte: 8 / (1 + round) };
+  }
+
+  async trainAhead(
+    round: number,
+    onStep: (step: number, bitsPerByte: number) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (this.#isTraining) return;
+    enterAhead(this.#memory, round);
+    const { promise: ended, resolve } = Promise.withResolvers<void>();
+    const ahead = { superseded: false, ended };
+    this.#ahead = ahead;
+    try {
+      while (this.#memory.step < this.#options.localSteps && !ahead.superseded) {
+        await this.#train(onStep, signal);
+        // Somewhere in between the real one writes a checkpoint.
+        if (this.#memory.step === 2) this.#save();
+      }
+    } finally {
+      if (signal.aborted) this.#save();
+      this.#ahead = undefined;
+      resolve();
+    }
   }
 
   async evaluate(): Promise<number> {
     return 8;
   }
 
-  #enter(round: number, body: Float32Array, carry: boolean): void {
+  async #train(onStep: (step: number, bitsPerByte: number) => void, signal: AbortSignal): Promise<void> {
     const memory = this.#memory;
-    const resumes = memory.round === round;
-    memory.theta =
-      resumes || carry
-        ? body.map((value, index) => value - (memory.start[index]! - memory.theta[index]!))
-        : body.slice();
-    memory.start = body;
-    if (!resumes) {
-      memory.round = round;
-      memory.step = 0;
-    }
+    await this.#step(signal);
+    this.#move(memory.round, memory.step);
+    memory.step++;
+    memory.pending++;
+    onStep(memory.step, 8 / (1 + memory.round));
   }
 
   #move(round: number, step: number): void {
