@@ -17,7 +17,7 @@ import { Ledger } from "./driver/ledger.ts";
 import { roundRules } from "./driver/round-rules.ts";
 import { type Agreement, agreementOf, type ProtocolStatus, StatusBook } from "./driver/status.ts";
 import { forgetDraft, syncFrom } from "./driver/syncing.ts";
-import { reclaimProgress, train, warmUp } from "./driver/training.ts";
+import { abortTraining, reclaimProgress, train, trainAhead, warmUp } from "./driver/training.ts";
 import { GenesisMissingError, InitialBodyError } from "./errors.ts";
 import type { NetworkListener, ProtocolCheckpoint, ServedContent } from "./ports.ts";
 
@@ -209,6 +209,7 @@ class RoundDriver implements Driver {
       ledger,
       bodyLane: new Lane(fail),
       trainingLane: new Lane(fail),
+      aheadLane: new Lane(fail),
       signal: this.#ending.signal,
       trained: new Map(),
       state: () => this.#started().state,
@@ -258,10 +259,12 @@ class RoundDriver implements Driver {
         return this.#background(this.#sendPresence(effect.leaving));
       case "train":
         return train(context, effect);
+      case "train-ahead":
+        return trainAhead(context, effect);
       case "warm-up":
         return warmUp(context);
       case "abort-training":
-        return context.trainingLane.abort();
+        return abortTraining(context);
       case "publish":
         return context.bodyLane.enqueue(() => exchange.publish(effect.round));
       case "fetch":
@@ -338,7 +341,8 @@ class RoundDriver implements Driver {
     this.#ending.abort();
     await context.bodyLane.idle();
     await this.#save();
-    await Promise.race([context.trainingLane.idle(), this.#patience()]);
+    const atRest = Promise.all([context.trainingLane.idle(), context.aheadLane.idle()]);
+    await Promise.race([atRest, this.#patience()]);
     this.#outcome.resolve({
       reason,
       round: state.round,
@@ -351,7 +355,7 @@ class RoundDriver implements Driver {
   #fail(error: unknown): void {
     if (this.#ending.signal.aborted) return;
     this.#cancelTick();
-    this.#running?.context.trainingLane.abort();
+    if (this.#running !== undefined) abortTraining(this.#running.context);
     const farewell = this.#sendPresence(true);
     this.#ending.abort();
     Promise.race([farewell, this.#patience()]).then(() => this.#outcome.reject(error), this.#outcome.reject);

@@ -46,7 +46,8 @@ export function groupRun({ runId, config, name, tokenizer, embedding }: GroupOf,
     vocabulary: { tokenizer, size },
     // The run fits embeddings to its body; the group only averages them.
     training: { ...config.training, embeddingWarmupSteps: 0 },
-    averaging: { ...config.averaging, minimumPeers: MINIMUM_PEERS },
+    // Nor is there anything to go on with: a group has no steps of its own.
+    averaging: { ...config.averaging, minimumPeers: MINIMUM_PEERS, overlap: "off" },
   };
   const { name: tensor, shape } = embedding;
   const manifest = canonicalJsonBytes({

@@ -96,7 +96,7 @@ export function startSync(turn: Turn, reason: SyncReason, camp: readonly Member[
   const failures = state.sync?.failures ?? 0;
   change(turn, { sync: { reason, stage: "fetching", sinceMs: nowMs, failures } });
   if (reason !== "diverged") {
-    if (state.phase === "training" || state.phase === "warming") ask(turn, { type: "abort-training" });
+    stopTraining(turn);
     enterPhase(turn, "syncing");
   }
   ask(turn, { type: "sync", donors: donorsOf(camp), roots: pluralityRoots(camp) });
@@ -130,7 +130,7 @@ export function onSynced(turn: Turn, event: EventOf<"synced">) {
   const said = { closedRound, root: roots.closedRoot, donor, returnedUpdates: returned };
   note(turn, reason === "diverged" ? { type: "healed", ...said } : { type: "synced", round, ...said });
   if (reason === "diverged" && round === state.round) return change(turn, { sync: undefined });
-  if (state.phase === "training") ask(turn, { type: "abort-training" });
+  stopTraining(turn);
   change(turn, { sync: { reason, stage: "adopted", sinceMs: nowMs, failures: 0 } });
   enterPhase(turn, "syncing");
 }
@@ -147,13 +147,22 @@ export function onSyncFailed(turn: Turn, event: EventOf<"sync-failed">) {
 
 /** Trains the round, or collects it where its own update is made already; leaves after the last. */
 export function beginRound(turn: Turn) {
-  const { round, rules, publishedRound, unpublished } = turn.state;
+  const { round, rules, publishedRound, unpublished, aheadSteps } = turn.state;
   if (rules.rounds !== undefined && round >= rules.rounds) return enterPhase(turn, "settling");
   if (publishedRound >= round) return enterPhase(turn, "collecting");
   note(turn, { type: "round-started", round, root: turn.state.roots.root });
   ask(turn, { type: "train", round, carry: unpublished });
-  change(turn, { unpublished: true, experienced: true, step: 0 });
+  const step = aheadSteps ?? 0;
+  change(turn, { unpublished: true, experienced: true, step, aheadSteps: undefined });
   enterPhase(turn, "training");
+}
+
+/** What is trained now is of no use where this peer goes: it keeps the progress, and carries it there. */
+function stopTraining(turn: Turn) {
+  const { phase, aheadSteps } = turn.state;
+  if (phase !== "training" && phase !== "warming" && aheadSteps === undefined) return;
+  change(turn, { aheadSteps: undefined });
+  ask(turn, { type: "abort-training" });
 }
 
 export function askToOpen(turn: Turn, round: number) {

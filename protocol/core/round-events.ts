@@ -35,6 +35,7 @@ export type RoundEvent =
       readonly offence: Offence | undefined;
       readonly detail: string;
     }
+  /** `round` may be the one after this, which the trainer takes steps of ahead. */
   | { readonly type: "stepped"; readonly round: number; readonly step: number; readonly bitsPerByte: number }
   | { readonly type: "trained"; readonly round: number }
   | { readonly type: "published"; readonly id: UpdateId; readonly roots: BodyRoots }
@@ -61,6 +62,8 @@ export type RoundEvent =
 export type Effect =
   | { readonly type: "send-presence"; readonly leaving: boolean }
   | { readonly type: "train"; readonly round: number; readonly carry: boolean }
+  /** Go on with the steps of `round`, the one after that just trained, until the next `train`. */
+  | { readonly type: "train-ahead"; readonly round: number }
   | { readonly type: "warm-up" }
   | { readonly type: "abort-training" }
   | { readonly type: "publish"; readonly round: number }

@@ -20,6 +20,8 @@ export interface RoundRules {
   readonly maxPayloadBytes: number;
   /** Root of the body that the run starts from, where it does not follow from the seed. */
   readonly initialBody?: BodyRoot | undefined;
+  /** Training goes on with the next round while this one is collected. */
+  readonly overlap: boolean;
   /** Leave once this many rounds are applied; undefined: stay until told. */
   readonly rounds: number | undefined;
 }
@@ -72,6 +74,8 @@ export interface RoundState {
   readonly busy: "publishing" | "opening" | undefined;
   readonly step: number;
   readonly bitsPerByte: number;
+  /** Steps of the round after this one that are taken already; undefined where the trainer does not go ahead. */
+  readonly aheadSteps: number | undefined;
   readonly roots: BodyRoots;
   /** Own closed roots by round, the newest few: what the vote compares. */
   readonly closedRoots: ReadonlyMap<number, BodyRoot>;
@@ -117,6 +121,7 @@ export function initialRoundState(initial: InitialState, nowMs: number): RoundSt
     busy: undefined,
     step: 0,
     bitsPerByte: 0,
+    aheadSteps: undefined,
     closedRoots: withClosedRoot(undefined, initial.roots.closedRound, initial.roots.closedRoot),
     members: new LinearMap(),
     newcomerMs: nowMs,

@@ -124,9 +124,11 @@ function record(turn: Turn, event: RoundEvent) {
 }
 
 function onStepped(turn: Turn, { round, step, bitsPerByte }: EventOf<"stepped">) {
-  if (turn.state.phase !== "training" || round !== turn.state.round) return;
-  change(turn, { step, bitsPerByte });
-  note(turn, { type: "step", round, step, steps: turn.state.rules.localSteps, bitsPerByte });
+  const { phase, round: own, aheadSteps, rules } = turn.state;
+  if (round === own && phase === "training") change(turn, { step, bitsPerByte });
+  else if (round === own + 1 && aheadSteps !== undefined) change(turn, { aheadSteps: step, bitsPerByte });
+  else return;
+  note(turn, { type: "step", round, step, steps: rules.localSteps, bitsPerByte });
 }
 
 function onTrained(turn: Turn, { round }: EventOf<"trained">) {
@@ -134,4 +136,13 @@ function onTrained(turn: Turn, { round }: EventOf<"trained">) {
   if (turn.state.phase !== "training" || round !== turn.state.round) return;
   change(turn, { busy: "publishing" });
   ask(turn, { type: "publish", round });
+  goAhead(turn, round + 1);
+}
+
+/** While an update is made, travels and is averaged, the trainer goes on with what comes next anyway. */
+function goAhead(turn: Turn, round: number) {
+  const { overlap, rounds } = turn.state.rules;
+  if (!overlap || (rounds !== undefined && round >= rounds)) return;
+  change(turn, { aheadSteps: 0 });
+  ask(turn, { type: "train-ahead", round });
 }

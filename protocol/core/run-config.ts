@@ -59,6 +59,10 @@ const averagingSchema = z.strictObject({
   maxRoundMs: integer(1_000, 604_800_000)
     .default(600_000)
     .describe("a round is applied at the latest this long after it began, quorum or not, in milliseconds"),
+  overlap: z
+    .enum(["off", "on"])
+    .default("off")
+    .describe("whether a peer goes on with the next round's steps while updates travel"),
 });
 
 /** Lower-case hex of a SHA-256. */

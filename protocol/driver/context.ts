@@ -44,6 +44,8 @@ export interface DriverContext {
   readonly bodyLane: Lane;
   /** Everything that trains, one at a time. */
   readonly trainingLane: Lane;
+  /** Steps taken ahead; what begins in the training lane takes over from them without waiting. */
+  readonly aheadLane: Lane;
   /** Fires when the driver ends. */
   readonly signal: AbortSignal;
   state(): RoundState;

@@ -16,6 +16,7 @@ export function roundRules({ config, layout, rounds }: DriverOptions): RoundRule
     maxRoundMs: averaging.maxRoundMs,
     maxPayloadBytes: updateCodec(config, layout).maxPayloadBytes,
     initialBody: config.initialBody,
+    overlap: averaging.overlap === "on",
     rounds,
   };
 }

@@ -36,6 +36,22 @@ export function train(context: DriverContext, { round, carry }: EffectOf<"train"
   trainingLane.enqueue(task, { must: true });
 }
 
+/**
+ * Takes steps of `round` while the update of the one before is on its way. Beside the training lane: `train` of that
+ * round, or of another, takes over from it.
+ */
+export function trainAhead(context: DriverContext, { round }: EffectOf<"train-ahead">): void {
+  const { aheadLane, modules, dispatch } = context;
+  const onStep = (step: number, bitsPerByte: number) =>
+    dispatch({ type: "stepped", round, step, bitsPerByte });
+  aheadLane.enqueue((signal) => modules.trainer.trainAhead(round, onStep, signal));
+}
+
+export function abortTraining({ trainingLane, aheadLane }: DriverContext): void {
+  trainingLane.abort();
+  aheadLane.abort();
+}
+
 export function warmUp(context: DriverContext): void {
   const { trainingLane, ledger, modules, dispatch, note, options } = context;
   const steps = options.config.training.embeddingWarmupSteps;

@@ -16,6 +16,7 @@ export const RULES: RoundRules = {
   quorum: 0.5,
   maxRoundMs: 60_000,
   maxPayloadBytes: 1_000,
+  overlap: false,
   rounds: undefined,
 };
 

@@ -472,6 +472,7 @@ CONFIG = {
         "minimumPeers": 1,
         "quorum": 0.5,
         "maxRoundMs": 600000,
+        "overlap": "off",
     },
 }
 
