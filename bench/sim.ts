@@ -16,7 +16,7 @@ const USAGE = `npm run bench -- sim [--json] [--peers LIST] [--rounds N] [--roun
   --rounds N         rounds of each (default 3)
   --round-seconds S  training time of a round: longer ones have more heartbeats (default 60)
   --rates            also what arithmetic over whole bodies takes: what glossa sim charges for it
-  --seeds N          seeds of the fault matrix, 64 cases each (default 0)
+  --seeds N          seeds of the fault matrix, 128 cases each (default 0)
   --from N           the first of them (default 2; the unit test takes 1)`;
 
 interface Speed {

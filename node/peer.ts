@@ -298,7 +298,7 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
 /** Two generations of the protocol's state, one of the trainer's and one being written, with room for a round's payloads. */
 function checkpointBytes(sharedParameters: number, localParameters: number): number {
   const protocol = 4 * 2 * sharedParameters;
-  const trainer = 4 * 4 * localParameters;
+  const trainer = 4 * 5 * localParameters;
   return 3 * protocol + 2 * trainer + 8 * sharedParameters;
 }
 

@@ -167,13 +167,21 @@ describe("a training that diverges here", () => {
 
 /** Every fault at once, drawn by seed. */
 describe("a swarm under loss, duplication, delay, crashes and partitions", () => {
-  it.each(Array.from({ length: 12 }, (_, seed) => [seed]))("ends with one body (seed %i)", async (seed) => {
+  const cases = Array.from(
+    { length: 24 },
+    (_, at) => ({ seed: at >> 1, overlap: at & 1 ? "on" : "off" }) as const,
+  );
+  it.each(cases)("ends with one body (seed $seed, overlap $overlap)", async ({ seed, overlap }) => {
     const conditions = {
       loss: 0.05 * (seed % 5),
       duplication: 0.1 * (seed % 3),
       latencyMs: [5, 200] as const,
     };
-    const swarm = new Swarm({ seed, conditions, averaging: { minimumPeers: 4, openRounds: 1 + (seed % 3) } });
+    const swarm = new Swarm({
+      seed,
+      conditions,
+      averaging: { minimumPeers: 4, openRounds: 1 + (seed % 3), overlap },
+    });
     const names = [...NAMES, "dora"];
     for (const [index, name] of names.entries()) {
       await swarm.add(name, { rounds: 24, stepMs: 300 + 70 * ((index + seed) % 4) });

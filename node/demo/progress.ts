@@ -65,6 +65,7 @@ function changeOf(peer: PeerProgress, event: GlossaEvent): Partial<PeerProgress>
       return { doing: "training", round: event.round, step: 0 };
     case "step":
       return { doing: "training", round: event.round, step: event.step, steps: event.steps };
+    // Steps of the next round may follow before this one is averaged.
     case "published":
       return { doing: "averaging" };
     case "round-applied":

@@ -40,11 +40,17 @@ export interface MatrixCase {
   readonly fault: Fault;
   readonly moment: Moment;
   readonly seed: number;
+  /** Whether training goes on while rounds are collected. */
+  readonly overlap: "off" | "on";
 }
 
-/** All faults at all moments, once for each seed. */
+/** All faults at all moments, with overlap and without it, once for each seed. */
 export const matrixCases = (seeds: readonly number[]): MatrixCase[] =>
-  seeds.flatMap((seed) => FAULTS.flatMap((fault) => MOMENTS.map((moment) => ({ fault, moment, seed }))));
+  seeds.flatMap((seed) =>
+    (["off", "on"] as const).flatMap((overlap) =>
+      FAULTS.flatMap((fault) => MOMENTS.map((moment) => ({ fault, moment, seed, overlap }))),
+    ),
+  );
 
 const NAMES = ["ada", "bea", "cleo", "dora"];
 const ROUNDS = 9;
@@ -56,10 +62,10 @@ const LIMIT_MS = 900_000;
 const LIES: readonly Lie[] = ["garbage-payload", "wrong-hash", "not-a-number", "oversized", "equivocation"];
 
 /** What went wrong, in words; undefined where nothing did. */
-export async function runCase({ fault, moment, seed }: MatrixCase): Promise<string | undefined> {
+export async function runCase({ fault, moment, seed, overlap }: MatrixCase): Promise<string | undefined> {
   const random = seededRandom(seedOf(fault, moment, seed));
   const openRounds = 1 + Math.floor(3 * random());
-  const swarm = new Swarm({ seed, averaging: { minimumPeers: NAMES.length, openRounds } });
+  const swarm = new Swarm({ seed, averaging: { minimumPeers: NAMES.length, openRounds, overlap } });
   const victimAt = Math.floor(NAMES.length * random());
   const victim = await startAll(swarm, victimAt, moment, random);
   if (!(await swarm.clock.run(LIMIT_MS, victim.isDue))) {

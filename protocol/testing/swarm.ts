@@ -125,7 +125,7 @@ export class Swarm {
       ...(options.startsFromModel ? { initialBody: bodyRoot(this.genesis, sha256) } : {}),
       model: { width: WIDTH },
       training: { localSteps: 4, embeddingWarmupSteps },
-      averaging: { maxRoundMs: 30_000, ...averaging },
+      averaging: { maxRoundMs: 30_000, overlap: "off", ...averaging },
     });
     const good = { latencyMs: [5, 40], loss: 0, duplication: 0 } as const;
     this.codec = updateCodec(this.config, this.layout);
