@@ -1,30 +1,17 @@
 // `npm run bench -- quality`: what each codec costs in bits per byte. Trains three peers on three languages, each with
 // its own vocabulary, in this one process with the production trainer, codec, error feedback and average; only the
 // network is left out. All codecs start from the same bits and see the same tokens in the same order.
-import { createHash } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { bodyTensors } from "#model/architecture.ts";
-import { BatchStream, validationBatches } from "#model/data/batches.ts";
-import { readDocuments } from "#model/data/read-documents.ts";
-import { prepareTokens, type TokenDataset } from "#model/data/token-cache.ts";
-import { evaluateBitsPerByte } from "#model/eval/bits-per-byte.ts";
-import { genesisBody, initialEmbedding } from "#model/genesis.ts";
-import type { Tokenizer } from "#model/tokenizer/tokenizer.ts";
-import { trainTokenizer } from "#model/tokenizer/train-tokenizer.ts";
-import { createTrainingModel } from "#model/training-model.ts";
-import type { ModelConfig, TrainingModel } from "#model/types.ts";
+import { genesisBody } from "#model/genesis.ts";
 import { ReplicatedBody } from "#protocol/core/averaging.ts";
 import { type CodecName, DEFAULT_TOP_K } from "#protocol/core/codec/registry.ts";
 import { compressUpdate } from "#protocol/core/error-feedback.ts";
-import type { Hash } from "#protocol/core/hash.ts";
 import { parameterLayout } from "#protocol/core/layout.ts";
 import { presets } from "#protocol/core/presets.ts";
-import { parseRunConfig, type RunConfig, totalSteps } from "#protocol/core/run-config.ts";
+import { parseRunConfig, type RunConfig } from "#protocol/core/run-config.ts";
 import { updateCodec } from "#protocol/core/update-codec.ts";
-import { demoCorpora } from "../node/demo/corpora.ts";
+import { mean, norm, type PeerText, sha256, trainTogether, withTexts } from "./languages.ts";
 import { describeMachine } from "./machine.ts";
 
 const USAGE = `npm run bench -- quality [--json] [--codecs LIST] [--rounds N] [--steps N] [--batch N] [--decay D] [--seed N]
@@ -37,17 +24,6 @@ const USAGE = `npm run bench -- quality [--json] [--codecs LIST] [--rounds N] [-
   --seed N       of the body, the embeddings and the order of the text (default 1)`;
 
 const DEFAULT_CODECS = "float32,int8,int4,sign,topk-256,topk-64";
-/** Enough held-out text for the third digit of bits per byte, and seconds to evaluate. */
-const VALIDATION_TOKENS = 16_384;
-
-const sha256: Hash = (bytes) => createHash("sha256").update(bytes).digest();
-
-interface PeerText {
-  readonly name: string;
-  readonly tokenizer: Tokenizer;
-  readonly data: TokenDataset;
-}
-
 interface CodecQuality {
   readonly codec: string;
   /** Mean over peers and rounds. */
@@ -99,20 +75,16 @@ export async function benchAveragingQuality(args: string[]): Promise<void> {
       averaging: { ...codecChoice(choice), errorFeedbackDecay: Number(flags.decay) },
     }),
   }));
-  const cacheDirectory = await mkdtemp(join(tmpdir(), "glossa-bench-"));
-  try {
-    const texts = await prepareTexts(runs[0]!.config, cacheDirectory);
+  await withTexts(runs[0]!.config, async (texts) => {
     const reports: CodecQuality[] = [];
     if (!flags.json) console.log(heading(runs[0]!.config, texts));
     for (const { choice, config } of runs) {
-      const report = await trainTogether(choice, config, texts, reports[0]?.meanBitsPerByte);
+      const report = await measure(choice, config, texts, reports[0]?.meanBitsPerByte);
       reports.push(report);
       if (!flags.json) console.log(row(report));
     }
     if (flags.json) console.log(JSON.stringify({ machine: describeMachine(), flags, codecs: reports }));
-  } finally {
-    await rm(cacheDirectory, { recursive: true });
-  }
+  });
 }
 
 /** `topk-128` is codec topk with k = 128; a name that is no codec is for parseRunConfig to refuse. */
@@ -123,44 +95,7 @@ function codecChoice(choice: string): { codec: CodecName; topK: number } {
     : { codec: "topk", topK: Number(match[1]) };
 }
 
-async function prepareTexts({ model, training }: RunConfig, cacheDirectory: string): Promise<PeerText[]> {
-  const texts: PeerText[] = [];
-  for (const { name, path, vocabularySize } of await demoCorpora()) {
-    const tokenizer = await trainTokenizer(readDocuments([path]), { vocabularySize });
-    const minimumValidationTokens = training.batchSize * model.sequenceLength + 1;
-    const data = await prepareTokens({ paths: [path], tokenizer, cacheDirectory, minimumValidationTokens });
-    texts.push({ name, tokenizer, data });
-  }
-  return texts;
-}
-
-/** One peer as a run sees it: what it trains, reads and keeps back. */
-interface Peer {
-  readonly text: PeerText;
-  readonly model: TrainingModel;
-  readonly batches: BatchStream;
-  residual: Float32Array;
-}
-
-async function createPeer(text: PeerText, at: number, config: RunConfig, body: Float32Array): Promise<Peer> {
-  const modelConfig: ModelConfig = { ...config.model, vocabularySize: text.tokenizer.vocabularySize };
-  const { batchSize } = config.training;
-  const model = await createTrainingModel({
-    config: modelConfig,
-    optimizer: { ...config.training, totalSteps: totalSteps(config) },
-    batchSize,
-    device: "cpu",
-    // Peers take turns in this process; more threads would make sums depend on their number.
-    threads: 1,
-    body,
-    embedding: initialEmbedding(modelConfig, config.seed + at),
-  });
-  const { sequenceLength } = config.model;
-  const batches = new BatchStream(text.data.train, { batchSize, sequenceLength, seed: config.seed + at });
-  return { text, model, batches, residual: new Float32Array(body.length) };
-}
-
-async function trainTogether(
+async function measure(
   choice: string,
   config: RunConfig,
   texts: readonly PeerText[],
@@ -169,92 +104,46 @@ async function trainTogether(
   const startMs = performance.now();
   const layout = parameterLayout(bodyTensors(config.model), sha256);
   const codec = updateCodec(config, layout);
-  const genesis = genesisBody(config.model, config.seed);
-  const replica = new ReplicatedBody({ closedRound: 0, closedBody: genesis, layout });
-  const peers: Peer[] = [];
-  try {
-    for (const [at, text] of texts.entries()) peers.push(await createPeer(text, at, config, genesis));
-    let bytes = 0;
-    let squaredErrors = 0;
-    let residualNorms: number[] = [];
-    for (let round = 0; round < config.training.rounds; round++) {
-      const start = replica.bodyAt(round);
+  const decay = config.averaging.errorFeedbackDecay;
+  const closedBody = genesisBody(config.model, config.seed);
+  const replica = new ReplicatedBody({ closedRound: 0, closedBody, layout });
+  const residuals: Float32Array[] = texts.map(() => new Float32Array(layout.total));
+  let bytes = 0;
+  let squaredErrors = 0;
+  let residualNorms: number[] = [];
+  const trained = await trainTogether({
+    config,
+    texts,
+    average({ round, deltas }) {
       residualNorms = [];
-      for (const peer of peers) {
-        await peer.model.writeBody(start);
-        const delta = await trainRound(peer, round, config, start);
-        const decay = config.averaging.errorFeedbackDecay;
-        const input = delta.map((value, index) => value + decay * peer.residual[index]!);
-        const sent = compressUpdate(delta, peer.residual, codec, { decay });
-        replica.add(round, peer.text.name, sent.update, 1);
-        peer.residual = sent.residual;
+      for (const [at, delta] of deltas.entries()) {
+        const residual = residuals[at]!;
+        const input = delta.map((value, index) => value + decay * residual[index]!);
+        const sent = compressUpdate(delta, residual, codec, { decay });
+        replica.add(round, texts[at]!.name, sent.update, 1);
+        residuals[at] = sent.residual;
         bytes += sent.payload.length;
         squaredErrors += (norm(sent.residual) / norm(input)) ** 2;
         residualNorms.push(norm(sent.residual) / norm(delta));
       }
       replica.closeThrough(round);
-    }
-    const bitsPerByte = await evaluate(peers, replica.closedBody, config);
-    const updates = peers.length * config.training.rounds;
-    const meanBitsPerByte = mean(Object.values(bitsPerByte));
-    return {
-      codec: choice,
-      bytesPerUpdate: bytes / updates,
-      ratio: (4 * layout.total * updates) / bytes,
-      bitsPerByte,
-      meanBitsPerByte,
-      relativeLoss: reference === undefined ? 0 : meanBitsPerByte / reference - 1,
-      relativeSquaredError: squaredErrors / updates,
-      residualNorm: mean(residualNorms),
-      seconds: (performance.now() - startMs) / 1000,
-    };
-  } finally {
-    for (const peer of peers) {
-      peer.batches.close();
-      await peer.model.dispose();
-    }
-  }
+      return replica.closedBody;
+    },
+  });
+  const updates = texts.length * config.training.rounds;
+  const meanBitsPerByte = mean(trained.bitsPerByte);
+  return {
+    codec: choice,
+    bytesPerUpdate: bytes / updates,
+    ratio: (4 * layout.total * updates) / bytes,
+    bitsPerByte: Object.fromEntries(texts.map(({ name }, at) => [name, trained.bitsPerByte[at]!])),
+    meanBitsPerByte,
+    relativeLoss: reference === undefined ? 0 : meanBitsPerByte / reference - 1,
+    relativeSquaredError: squaredErrors / updates,
+    residualNorm: mean(residualNorms),
+    seconds: (performance.now() - startMs) / 1000,
+  };
 }
-
-/** Trains a round from `start` and returns theta_start - theta_end. */
-async function trainRound(
-  { model, batches }: Peer,
-  round: number,
-  { training }: RunConfig,
-  start: Float32Array,
-): Promise<Float32Array> {
-  if (training.momentsAcrossRounds === "reset") await model.resetMoments();
-  for (let step = 0; step < training.localSteps; step++) {
-    await model.trainStep(batches.next(), round * training.localSteps + step);
-  }
-  const end = await model.readBody();
-  return start.map((value, index) => value - end[index]!);
-}
-
-async function evaluate(
-  peers: readonly Peer[],
-  body: Float32Array,
-  { model: { sequenceLength }, training: { batchSize } }: RunConfig,
-): Promise<Record<string, number>> {
-  const results: Record<string, number> = {};
-  for (const { model, text } of peers) {
-    await model.writeBody(body);
-    const shape = { batchSize, sequenceLength, maximumTokens: VALIDATION_TOKENS };
-    const batches = validationBatches(text.data.validation, shape);
-    const { bitsPerByte } = await evaluateBitsPerByte(model, batches, text.tokenizer.byteLengths);
-    results[text.name] = bitsPerByte;
-  }
-  return results;
-}
-
-function norm(values: Float32Array): number {
-  let squares = 0;
-  for (const value of values) squares += value * value;
-  return Math.sqrt(squares);
-}
-
-const mean = (values: readonly number[]): number =>
-  values.reduce((sum, value) => sum + value, 0) / values.length;
 
 function heading({ training, averaging, seed }: RunConfig, texts: readonly PeerText[]): string {
   const { processor, node, onnxruntime } = describeMachine();
