@@ -17,7 +17,7 @@ export interface StepPlan {
 
 /** Bytes at the peak; the parts add up to the total. */
 export interface MemoryPlan {
-  /** Weights. On a device that keeps them itself (webgpu) in two copies: a step reads one and writes the other. */
+  /** Weights, in as many copies as the device takes (COPIES_OF_STATE). */
   readonly parameters: number;
   /** Both of AdamW's moments, likewise. */
   readonly moments: number;
@@ -31,6 +31,11 @@ export interface MemoryPlan {
 }
 
 const BYTES_PER_PARAMETER = 4;
+/**
+ * The cpu changes parameters in place. On webgpu a step reads one copy and writes the other. With cuda the host has two like
+ * that, and the device what it was given, what a round of the loop reads and what it writes.
+ */
+const COPIES_OF_STATE: Readonly<Record<Device, number>> = { cpu: 1, webgpu: 2, cuda: 5 };
 /** Node 24 with onnxruntime's library, before there is a model. */
 const PROCESS_BYTES = 120 * 2 ** 20;
 /** What an arena takes beyond the values alive in it: a share of them and a part that is always there. Fitted, see the tests. */
@@ -54,21 +59,22 @@ export function planMemory(config: ModelConfig, plan: StepPlan, device: Device =
   const { batchSize, microBatchSize, recompute } = plan;
   const modelBytes = BYTES_PER_PARAMETER * (bodyLength(config) + embeddingLength(config));
   const passes = [peakLiveBytes(buildEvaluation(config, microBatchSize))];
-  const isResident = device === "webgpu";
-  const shares = isResident ? 1 : sharesOf(config, plan);
-  if (isResident && microBatchSize === batchSize) {
+  const copies = COPIES_OF_STATE[device];
+  const isInGraph = device !== "cpu";
+  const shares = isInGraph ? 1 : sharesOf(config, plan);
+  if (isInGraph && microBatchSize === batchSize) {
     const step = buildTrainStep(config, ANY_OPTIMIZER, batchSize, groups, { recompute });
     // In one pass gradients are values of the graph like others.
     passes.push(Math.max(0, peakLiveBytes(step) - modelBytes));
   } else {
-    const options = { recompute, rowsApart: !isResident, addsUp: microBatchSize < batchSize };
+    const options = { recompute, rowsApart: !isInGraph, addsUp: microBatchSize < batchSize };
     const part = buildGradientStep(config, batchSize, microBatchSize / shares, groups, options);
     passes.push(...Array.from({ length: shares }, () => peakLiveBytes(part)));
-    if (isResident) passes.push(peakLiveBytes(buildUpdateStep(config, ANY_OPTIMIZER, groups)));
+    if (isInGraph) passes.push(peakLiveBytes(buildUpdateStep(config, ANY_OPTIMIZER, groups)));
   }
   // Every compiled graph keeps the memory that it once had.
   const activations = passes.reduce((sum, bytes) => sum + bytes, 0);
-  const parameters = (isResident ? 2 : 1) * modelBytes;
+  const parameters = copies * modelBytes;
   const moments = 2 * parameters;
   const gradients = shares * modelBytes;
   const slack = passes.length * ARENA_SLACK_BYTES + ARENA_OVERHEAD * activations;

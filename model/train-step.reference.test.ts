@@ -159,6 +159,7 @@ describe.each(cases)("against PyTorch's $name", ({ name }) => {
     { how: "at once", changes: {} },
     { how: "in micro-batches of one sequence", changes: { microBatchSize: 1 } },
     { how: "with each block computed again", changes: { recompute: true } },
+    { how: "in a loop", changes: { stepsPerRun: 1 } },
   ])("in float32, as a TrainingModel on the CPU, $how", ({ changes }) => {
     let model: TrainingModel;
     let untrained: { nats: number; tokens: number };

@@ -4,6 +4,7 @@
 import { bodyTensors, EMBEDDING_NAME, embeddingTensors } from "./architecture.ts";
 import { backpropagate } from "./autodiff/gradients.ts";
 import { GraphBuilder } from "./graph/builder.ts";
+import { type Loop, next } from "./graph/loop.ts";
 import type { Graph, Value } from "./graph/ops.ts";
 import { blockedShape, headGradients, headNats } from "./nn/head-loss.ts";
 import { embedded, finerTensors, mptHiddenOf, type Weights } from "./nn/mpt.ts";
@@ -28,6 +29,9 @@ export const stepInputs = {
   gradient: (tensor: string) => `${tensor}:gradient`,
 };
 
+/** Input of `buildZeroGradients`. */
+export const ZERO = "zero";
+
 /** Names of the outputs; `next` is what a weight or moment (by its input's name) is after the step. */
 export const stepOutputs = {
   loss: "loss",
@@ -36,7 +40,7 @@ export const stepOutputs = {
   /** With `rowsApart`, [N, d] each: the gradient of each input token's row, and what the head read at each position. */
   inputRows: "inputRows",
   hidden: "hidden",
-  next: (input: string) => `next:${input}`,
+  next,
 };
 
 /** How a graph is built, at the same numbers. */
@@ -115,6 +119,20 @@ export function buildGradientStep(
   return b.build(outputs);
 }
 
+/**
+ * Gradients of zero, made on the device for micro-batches to be added onto. The zero is an input, or a runtime would work the
+ * tensors out beforehand and keep them.
+ */
+export function buildZeroGradients(config: ModelConfig, trained: readonly ParameterGroup[]): Graph {
+  const b = new GraphBuilder();
+  const zero = b.input(ZERO, []);
+  const entries = trainedTensors(config, trained).map(({ spec: { name, shape } }) => [
+    stepOutputs.next(stepInputs.gradient(name)),
+    b.broadcast(zero, shape),
+  ]);
+  return b.build(Object.fromEntries(entries));
+}
+
 /** Clipping over the whole batch and AdamW. Inputs: the trained weights, moments and summed gradients; the scalars. */
 export function buildUpdateStep(
   config: ModelConfig,
@@ -128,6 +146,45 @@ export function buildUpdateStep(
     tensors.map(({ name, shape }) => [name, b.input(stepInputs.gradient(name), shape)]),
   );
   return b.build(updated(b, config, optimizer, trained, weights, gradientOf));
+}
+
+/** Input of `buildStepLoop`: how many steps. */
+export const STEPS = "steps";
+
+/**
+ * Steps one after the other in one run. Inputs: weights and moments as a step's; of each step a row of its token ids,
+ * [steps, N] or, in micro-batches, [steps, micro-batches, n], and of its scalars, [steps]. Outputs: weights and moments after
+ * the last step; of each step the norm, and the loss, or the nats of each micro-batch.
+ */
+export function buildStepLoop(
+  config: ModelConfig,
+  optimizer: OptimizerConfig,
+  { batchSize, microBatchSize }: { readonly batchSize: number; readonly microBatchSize: number },
+  trained: readonly ParameterGroup[],
+  options: GraphOptions = {},
+): Loop {
+  const { inputs, targets, learningRate, biasCorrection1, biasCorrection2 } = stepInputs;
+  const scalars = trained.flatMap((group) => [
+    learningRate(group),
+    biasCorrection1(group),
+    biasCorrection2(group),
+  ]);
+  const steps = { rounds: STEPS, perRound: [inputs, targets, ...scalars] };
+  if (microBatchSize === batchSize) {
+    const step = buildTrainStep(config, optimizer, batchSize, trained, options);
+    return { ...steps, parts: [step], collected: [stepOutputs.loss, stepOutputs.gradientNorm] };
+  }
+  const sums: Loop = {
+    parts: [buildGradientStep(config, batchSize, microBatchSize, trained, options)],
+    rounds: batchSize / microBatchSize,
+    perRound: [inputs, targets],
+    collected: [stepOutputs.nats],
+  };
+  return {
+    ...steps,
+    parts: [buildZeroGradients(config, trained), sums, buildUpdateStep(config, optimizer, trained)],
+    collected: [stepOutputs.nats, stepOutputs.gradientNorm],
+  };
 }
 
 /** Forward only: token ids and weights in, summed cross-entropy `nats` out. */

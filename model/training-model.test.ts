@@ -323,6 +323,40 @@ describe.each(devices)("a training model on %s", (device) => {
     expect(Math.max(...drift)).toBeLessThan(1e-3);
   });
 
+  it.each([
+    { how: "at once", microBatchSize: 3 },
+    { how: "in micro-batches", microBatchSize: 1 },
+  ])(
+    "keeps its state on the device: only tokens and single numbers cross in a step $how",
+    async (changes) => {
+      const model = await create(changes);
+      const start = model.transfers();
+      // Compiles, and brings the state there.
+      await model.trainStep(randomBatch("first"), 0);
+      const before = model.transfers();
+      const steps = 3;
+      for (let step = 1; step <= steps; step++) await model.trainStep(randomBatch(`${step}`), step);
+      const after = model.transfers();
+      const moved = {
+        toDeviceBytes: (after.toDeviceBytes - before.toDeviceBytes) / steps,
+        fromDeviceBytes: (after.fromDeviceBytes - before.fromDeviceBytes) / steps,
+      };
+      if (device === "cpu") {
+        expect(after).toEqual({ toDeviceBytes: 0, fromDeviceBytes: 0 });
+      } else if (device === "webgpu") {
+        const parts = batchSize / changes.microBatchSize;
+        const tokenBytes = 2 * 4 * batchSize * config.sequenceLength;
+        // Rate and two corrections of each group, and the zero that sums begin with; the loss of each part, and the norm.
+        const numbers = 6 + (parts > 1 ? 1 : 0);
+        expect(moved).toEqual({ toDeviceBytes: tokenBytes + 4 * numbers, fromDeviceBytes: 4 * (parts + 1) });
+        expect(before.toDeviceBytes - start.toDeviceBytes).toBeGreaterThan(12 * bodyLength(config));
+        // What is read crosses, and is counted.
+        const { length } = await model.readBody();
+        expect(model.transfers().fromDeviceBytes - after.fromDeviceBytes).toBe(4 * length);
+      }
+    },
+  );
+
   it("says that it was disposed of", async () => {
     const model = await create();
     const running = model.trainStep(randomBatch("running"), 0);

@@ -3,12 +3,21 @@
 import { availableParallelism } from "node:os";
 import { validateMicroBatchSize, validateModelConfig } from "./architecture.ts";
 import { HostEngine, type HostThreads } from "./engine/host-engine.ts";
+import { LoopEngine } from "./engine/loop-engine.ts";
 import { ResidentEngine } from "./engine/resident-engine.ts";
-import { type EngineSetting, isSound, merged, type StepEngine } from "./engine/step-engine.ts";
+import {
+  type EngineSetting,
+  type EngineStep,
+  isSound,
+  merged,
+  type StepEngine,
+} from "./engine/step-engine.ts";
 import { ModelConfigError, ModelDisposedError, NonFiniteStepError, TensorSizeError } from "./errors.ts";
+import { isLoop, type Loop } from "./graph/loop.ts";
 import type { Graph } from "./graph/ops.ts";
 import { microBatchesOf } from "./micro-batches.ts";
 import { emitOnnx } from "./onnx/emit.ts";
+import { emitLoop } from "./onnx/emit-loop.ts";
 import { learningRateAt, type ScheduleConfig, validateOptimizerConfig } from "./optim/schedule.ts";
 import { sharesOf } from "./plan.ts";
 import {
@@ -21,6 +30,7 @@ import {
   type SessionOptions,
 } from "./runtime/session.ts";
 import type { State } from "./runtime/state.ts";
+import { NOTHING_MOVED, TransferMeter } from "./runtime/transfer-meter.ts";
 import { buildEvaluation, type ParameterGroup, stepOutputs } from "./train-step.ts";
 import type {
   Batch,
@@ -30,6 +40,7 @@ import type {
   StepResult,
   TrainingModel,
   TrainingState,
+  Transfers,
 } from "./types.ts";
 
 export interface TrainingModelOptions {
@@ -57,6 +68,12 @@ export interface TrainingModelOptions {
    * memory can be shared and the micro-batch is even): 1 or 2. Sums differ in their last bits. Default: 2 where it pays.
    */
   readonly shares?: 1 | 2 | undefined;
+  /**
+   * Steps in one run of the graph, in a loop (cuda, cpu): parameters and moments go to the device and back once for all of
+   * them. The same bits for any number. Default: on cuda what the first runs show to be enough, see engine/run-length.ts; on
+   * the cpu no loop, which is faster there. Not on webgpu, which keeps them anyway.
+   */
+  readonly stepsPerRun?: number | undefined;
   /** Threads spin while they wait (cpu): for a machine that does nothing else. See SessionOptions. Default false. */
   readonly spinning?: boolean;
   /** Flat, in `bodyTensors(config)` order. Copied. */
@@ -78,6 +95,14 @@ export async function createTrainingModel(options: TrainingModelOptions): Promis
     throw new ModelConfigError("batchSize", `batchSize is ${batchSize}`, "give a positive whole number");
   }
   validateMicroBatchSize(microBatchSize, batchSize);
+  const { stepsPerRun = 1 } = options;
+  if (!Number.isSafeInteger(stepsPerRun) || stepsPerRun < 1) {
+    throw new ModelConfigError(
+      "stepsPerRun",
+      `stepsPerRun is ${stepsPerRun}`,
+      "give a positive whole number",
+    );
+  }
   const { body, embedding, ...rest } = options;
   const model = new CompiledModel(rest, await hostThreads(options));
   await model.load(body, embedding);
@@ -92,6 +117,16 @@ async function hostThreads(options: TrainingModelOptions): Promise<HostThreads> 
   return { mayHelp, shares: mayHelp && microBatchSize % 2 === 0 ? shares : 1 };
 }
 
+function engineFor(
+  { device, stepsPerRun }: CompiledModelOptions,
+  setting: EngineSetting,
+  threads: HostThreads,
+): StepEngine {
+  if (device === "webgpu") return new ResidentEngine(setting);
+  const loops = device === "cuda" || stepsPerRun !== undefined;
+  return loops ? new LoopEngine(setting, stepsPerRun) : new HostEngine(setting, threads);
+}
+
 /** Without the arrays that were given: their copies are the model's state. */
 type CompiledModelOptions = Omit<TrainingModelOptions, "body" | "embedding">;
 
@@ -102,6 +137,7 @@ class CompiledModel implements TrainingModel {
   readonly #engine: StepEngine;
   /** Compiled when first asked for: most peers never take an embedding step, some never evaluate. */
   readonly #sessions = new Map<string, Promise<Session>>();
+  readonly #meter: TransferMeter | undefined;
   #lastCall: Promise<void> = Promise.resolve();
   #disposed = false;
 
@@ -109,15 +145,16 @@ class CompiledModel implements TrainingModel {
     this.config = options.config;
     this.#options = options;
     this.#microBatchSize = options.microBatchSize ?? options.batchSize;
+    this.#meter = options.device === "cpu" ? undefined : new TransferMeter();
     const setting: EngineSetting = {
       ...options,
       microBatchSize: this.#microBatchSize,
       recompute: options.recompute,
+      meter: this.#meter,
       session: (name, build, shares) => this.#session(name, build, shares),
       emit: (graph, shares) => this.#emit(graph, shares),
     };
-    this.#engine =
-      options.device === "webgpu" ? new ResidentEngine(setting) : new HostEngine(setting, threads);
+    this.#engine = engineFor(options, setting, threads);
   }
 
   /** Compiles the step that every peer takes, so that a missing device shows before any work is done. */
@@ -129,11 +166,27 @@ class CompiledModel implements TrainingModel {
   }
 
   trainStep(batch: Batch, step: number, signal?: AbortSignal): Promise<StepResult> {
-    return this.#inTurn(() => this.#step(batch, step, ["body", "embedding"], signal));
+    return this.trainSteps([batch], step, signal).then(([result]) => result!);
   }
 
   trainEmbeddingStep(batch: Batch, step: number, signal?: AbortSignal): Promise<StepResult> {
-    return this.#inTurn(() => this.#step(batch, step, ["embedding"], signal));
+    return this.trainEmbeddingSteps([batch], step, signal).then(([result]) => result!);
+  }
+
+  trainSteps(batches: readonly Batch[], firstStep: number, signal?: AbortSignal): Promise<StepResult[]> {
+    return this.#inTurn(() => this.#steps(batches, firstStep, ["body", "embedding"], signal));
+  }
+
+  trainEmbeddingSteps(
+    batches: readonly Batch[],
+    firstStep: number,
+    signal?: AbortSignal,
+  ): Promise<StepResult[]> {
+    return this.#inTurn(() => this.#steps(batches, firstStep, ["embedding"], signal));
+  }
+
+  get stepsPerRun(): number {
+    return this.#engine.stepsPerRun;
   }
 
   evaluate(batch: Batch, signal?: AbortSignal): Promise<{ nats: number; tokens: number }> {
@@ -215,6 +268,10 @@ class CompiledModel implements TrainingModel {
     });
   }
 
+  transfers(): Transfers {
+    return this.#meter?.total ?? NOTHING_MOVED;
+  }
+
   async dispose(): Promise<void> {
     if (this.#disposed) return;
     await this.#inTurn(async () => {
@@ -238,23 +295,32 @@ class CompiledModel implements TrainingModel {
     return run;
   }
 
-  async #step(
-    batch: Batch,
-    step: number,
+  async #steps(
+    batches: readonly Batch[],
+    firstStep: number,
     trained: readonly ParameterGroup[],
     signal: AbortSignal | undefined,
-  ): Promise<StepResult> {
+  ): Promise<StepResult[]> {
     const expected = this.#options.batchSize * this.config.sequenceLength;
-    if (batch.inputs.length !== expected) throw new TensorSizeError("inputs", expected, batch.inputs.length);
-    const microBatches = microBatchesOf(batch, this.config, this.#microBatchSize);
+    const steps = batches.map((batch, at): EngineStep => {
+      const { length } = batch.inputs;
+      if (length !== expected) throw new TensorSizeError("inputs", expected, length);
+      const microBatches = microBatchesOf(batch, this.config, this.#microBatchSize);
+      return { microBatches, trained, rates: this.#ratesAt(firstStep + at), signal };
+    });
     signal?.throwIfAborted();
-    const rates = {
-      body: learningRateAt(this.#options.optimizer, step),
-      embedding: this.#embeddingRateAt(step),
-    };
-    const outcome = await this.#engine.step({ microBatches, trained, rates, signal });
-    if (!isSound(outcome)) throw new NonFiniteStepError(step, outcome.loss, outcome.gradientNorm);
-    return { ...outcome, learningRate: rates[trained[0]!] };
+    const outcomes = steps.length === 0 ? [] : await this.#engine.steps(steps);
+    const [first] = outcomes;
+    if (first !== undefined && !isSound(first)) {
+      throw new NonFiniteStepError(firstStep, first.loss, first.gradientNorm);
+    }
+    return outcomes.filter(isSound).map((outcome, at) => {
+      return { ...outcome, learningRate: steps[at]!.rates[trained[0]!] };
+    });
+  }
+
+  #ratesAt(step: number): EngineStep["rates"] {
+    return { body: learningRateAt(this.#options.optimizer, step), embedding: this.#embeddingRateAt(step) };
   }
 
   #embeddingRateAt(step: number): number {
@@ -262,25 +328,27 @@ class CompiledModel implements TrainingModel {
     return own === undefined ? learningRateAt(optimizer, step) : learningRateAt(own, step % own.totalSteps);
   }
 
-  #session(key: string, build: () => Graph, shares = 1): Promise<Session> {
+  #session(key: string, build: () => Graph | Loop, shares = 1): Promise<Session> {
     let session = this.#sessions.get(key);
     if (session === undefined) {
       const { bytes, options } = this.#emit(build(), shares);
-      session = createSession(bytes, options);
+      session = createSession(bytes, options, this.#meter);
       this.#sessions.set(key, session);
       session.catch(() => this.#sessions.delete(key));
     }
     return session;
   }
 
-  #emit(graph: Graph, shares: number): { bytes: Uint8Array; options: SessionOptions } {
+  #emit(program: Graph | Loop, shares: number): { bytes: Uint8Array; options: SessionOptions } {
     const { device, spinning = false } = this.#options;
-    const inPlaceOnly = device === "cpu";
-    const bytes = emitOnnx(graph, {
+    const inPlaceOnly = device !== "webgpu";
+    const emission = {
       branches: device === "cpu",
       ...(inPlaceOnly && { emptySequence: IN_PLACE_ONLY }),
-    });
-    const resident = [...graph.outputs.keys()].filter((name) => name.startsWith(stepOutputs.next("")));
+    };
+    const bytes = isLoop(program) ? emitLoop(program, emission) : emitOnnx(program, emission);
+    const outputs = isLoop(program) ? [] : [...program.outputs.keys()];
+    const resident = outputs.filter((name) => name.startsWith(stepOutputs.next("")));
     // Alone a session knows best; several have to be told.
     const { threads = shares > 1 ? availableParallelism() : undefined } = this.#options;
     const options = {

@@ -50,6 +50,12 @@ export interface StepResult {
   readonly learningRate: number;
 }
 
+/** Bytes that went between the host's memory and a device's. */
+export interface Transfers {
+  readonly toDeviceBytes: number;
+  readonly fromDeviceBytes: number;
+}
+
 /**
  * One model in training on one device: parameters, AdamW moments and the compiled step.
  * Parameters are addressed as two flat groups: `body` (`bodyTensors(config)` order) and `embedding`
@@ -64,6 +70,18 @@ export interface TrainingModel {
   trainStep(batch: Batch, step: number, signal?: AbortSignal): Promise<StepResult>;
   /** As trainStep with the body frozen: only the embedding (and its moments) moves. */
   trainEmbeddingStep(batch: Batch, step: number, signal?: AbortSignal): Promise<StepResult>;
+  /**
+   * Steps from `firstStep` on, as trainStep takes them. Resolves with those that were taken, fewer than batches where the
+   * signal called one off or one failed: then the next call begins with it. Rejects where that is the first.
+   */
+  trainSteps(batches: readonly Batch[], firstStep: number, signal?: AbortSignal): Promise<StepResult[]>;
+  trainEmbeddingSteps(
+    batches: readonly Batch[],
+    firstStep: number,
+    signal?: AbortSignal,
+  ): Promise<StepResult[]>;
+  /** How many steps are well asked for at once: more than 1 where they then cost less (cuda). May change with each call. */
+  readonly stepsPerRun: number;
   /** Summed cross-entropy in nats of any number of sequences that is a multiple of the micro-batch; nothing moves. */
   evaluate(batch: Batch, signal?: AbortSignal): Promise<{ nats: number; tokens: number }>;
   readBody(): Promise<Float32Array>;
@@ -75,6 +93,8 @@ export interface TrainingModel {
   writeState(state: TrainingState): Promise<void>;
   /** Zeroes AdamW's moments and its step count (the run's choice between rounds). */
   resetMoments(): Promise<void>;
+  /** All that went to the device and came back since the model was created. Nothing on the cpu, whose memory is the host's. */
+  transfers(): Transfers;
   dispose(): Promise<void>;
 }
 

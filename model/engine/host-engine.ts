@@ -14,6 +14,7 @@ import {
   type EngineSetting,
   type EngineStep,
   isSound,
+  oneByOne,
   type StepEngine,
   type StepOutcome,
 } from "./step-engine.ts";
@@ -54,11 +55,17 @@ export class HostEngine implements StepEngine {
     this.#optimizer = new HostOptimizer(parts, this.#helper);
   }
 
+  readonly stepsPerRun = 1;
+
   async prepare(trained: readonly ParameterGroup[]): Promise<void> {
     await this.#gradientSession(trained);
   }
 
-  async step({ microBatches, trained, rates, signal }: EngineStep): Promise<StepOutcome> {
+  steps(steps: readonly EngineStep[]): Promise<StepOutcome[]> {
+    return oneByOne(steps, (step) => this.#step(step));
+  }
+
+  async #step({ microBatches, trained, rates, signal }: EngineStep): Promise<StepOutcome> {
     const { config, optimizer, batchSize } = this.#setting;
     const session = await this.#gradientSession(trained);
     const addsUp = microBatches.length > 1;

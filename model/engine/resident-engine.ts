@@ -7,10 +7,12 @@ import {
   buildGradientStep,
   buildTrainStep,
   buildUpdateStep,
+  buildZeroGradients,
   groupTensors,
   type ParameterGroup,
   stepInputs,
   stepOutputs,
+  ZERO,
 } from "../train-step.ts";
 import {
   type EngineSetting,
@@ -18,6 +20,7 @@ import {
   type GroupState,
   isSound,
   merged,
+  oneByOne,
   type StepEngine,
   type StepOutcome,
   type Tensors,
@@ -38,19 +41,26 @@ interface Computed extends StepOutcome {
 
 export class ResidentEngine implements StepEngine {
   readonly #setting: EngineSetting;
-  readonly #readBack = new ReadBack();
+  readonly #readBack: ReadBack;
   readonly groups: Readonly<Record<ParameterGroup, ResidentGroup>>;
 
   constructor(setting: EngineSetting) {
     this.#setting = setting;
+    this.#readBack = new ReadBack(setting.meter);
     this.groups = { body: this.#makeGroup("body"), embedding: this.#makeGroup("embedding") };
   }
+
+  readonly stepsPerRun = 1;
 
   async prepare(trained: readonly ParameterGroup[]): Promise<void> {
     await (this.#inOnePass ? this.#trainSession(trained) : this.#gradientSession(trained));
   }
 
-  async step(step: EngineStep): Promise<StepOutcome> {
+  steps(steps: readonly EngineStep[]): Promise<StepOutcome[]> {
+    return oneByOne(steps, (step) => this.#step(step));
+  }
+
+  async #step(step: EngineStep): Promise<StepOutcome> {
     const computed = await (this.#inOnePass ? this.#computeAtOnce(step) : this.#computeInParts(step));
     const { loss, gradientNorm, outputs } = computed;
     for (const name of step.trained) {
@@ -90,7 +100,14 @@ export class ResidentEngine implements StepEngine {
   async #computeInParts({ microBatches, trained, rates, signal }: EngineStep): Promise<Computed> {
     const { config, optimizer, batchSize, session } = this.#setting;
     const sums = trained.map((name) => this.groups[name].gradient!);
-    for (const sum of sums) sum.clear();
+    const zeros = await session(`zeros for ${trained.join(" and ")}`, () =>
+      buildZeroGradients(config, trained),
+    );
+    const cleared = await zeros.run(
+      { [ZERO]: scalarTensor(0) },
+      merged(sums, (sum) => sum.fetches()),
+    );
+    for (const sum of sums) sum.commit(cleared);
     const addition = await this.#gradientSession(trained);
     let nats = 0;
     for (const tokens of microBatches) {

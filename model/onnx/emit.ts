@@ -13,21 +13,37 @@ export interface EmitOptions {
 
 /** The graph as ModelProto bytes: constants embedded as float32, inputs and outputs under their public names. */
 export function emitOnnx(graph: Graph, { branches = false, emptySequence }: EmitOptions = {}): Uint8Array {
-  validateGraph(graph);
   const model = new OnnxModel();
   if (emptySequence !== undefined) model.emptySequenceOutput(emptySequence);
-
-  // A computed value that is an output takes the output's name; onnxruntime would not always optimise a copy away.
-  const names = new Map<Value, string>();
-  for (const [name, value] of graph.outputs) if (!names.has(value)) names.set(value, name);
-  const givenValues = [...graph.inputs, ...graph.constants.map(({ value }) => value)];
-  for (const value of givenValues) names.delete(value);
-  const nameOf = (value: Value) => names.get(value) ?? value.name;
-
   for (const { name, type, shape } of graph.inputs) model.input(name, type, shape);
+  const same = (name: string) => name;
+  writeGraph(model, graph, { branches, inputName: same, valueName: same, outputName: same });
+  for (const [name, { type, shape }] of graph.outputs) model.output(name, type, shape);
+  return model.toBytes();
+}
+
+/** What the values of a graph are called where it is written, by the names that they have in it. */
+export interface WriteOptions {
+  readonly branches: boolean;
+  inputName(name: string): string;
+  valueName(name: string): string;
+  outputName(name: string): string;
+}
+
+/** Writes constants and nodes; each output is then a value that a node has made, under its name. Declares neither side. */
+export function writeGraph(model: OnnxModel, graph: Graph, options: WriteOptions): void {
+  validateGraph(graph);
+  const { branches, inputName, valueName, outputName } = options;
+  const names = new Map<Value, string>();
+  // A computed value that is an output takes the output's name; onnxruntime would not always optimise a copy away.
+  for (const [name, value] of graph.outputs) if (!names.has(value)) names.set(value, outputName(name));
+  for (const value of graph.inputs) names.set(value, inputName(value.name));
+  for (const { value } of graph.constants) names.set(value, valueName(value.name));
+  const nameOf = (value: Value) => names.get(value) ?? valueName(value.name);
+
   for (const { value, data } of graph.constants) {
     const stored = data instanceof Float64Array ? Float32Array.from(data) : data;
-    model.initializer(value.name, value.shape, stored);
+    model.initializer(nameOf(value), value.shape, stored);
   }
   const needed = new Set([...graph.outputs.values(), ...graph.nodes.flatMap(({ inputs }) => inputs)]);
   for (const { op, attributes, inputs, outputs } of graph.nodes) {
@@ -42,8 +58,6 @@ export function emitOnnx(graph: Graph, { branches = false, emptySequence }: Emit
     });
   }
   for (const [name, value] of graph.outputs) {
-    if (nameOf(value) !== name) model.node("Identity", [nameOf(value)], [name]);
-    model.output(name, value.type, value.shape);
+    if (nameOf(value) !== outputName(name)) model.node("Identity", [nameOf(value)], [outputName(name)]);
   }
-  return model.toBytes();
 }

@@ -38,6 +38,7 @@ const ELEMENT_TYPES = {
   float: TensorProto_DataType.FLOAT,
   int32: TensorProto_DataType.INT32,
   int64: TensorProto_DataType.INT64,
+  bool: TensorProto_DataType.BOOL,
 } as const;
 export type OnnxType = keyof typeof ELEMENT_TYPES;
 
@@ -120,6 +121,23 @@ export class OnnxModel implements OnnxWriter {
     );
   }
 
+  /**
+   * A Loop, (rounds, condition, ...carried) -> (...carried, ...collected), whose rounds run `body`: (round, condition, ...carried)
+   * -> (condition, ...carried, ...collected). The body sees all values of the model around it.
+   */
+  loop(inputs: readonly string[], outputs: readonly string[], body: OnnxModel): void {
+    const attribute = [graphAttribute("body", body)];
+    this.#graph.node.push(
+      create(NodeProtoSchema, {
+        name: outputs[0]!,
+        opType: "Loop",
+        input: [...inputs],
+        output: [...outputs],
+        attribute,
+      }),
+    );
+  }
+
   intermediate(type: string, inputs: readonly string[], options?: OnnxNodeOptions): string {
     const output = `${this.#prefix}${type}:${this.#intermediates++}`;
     this.node(type, inputs, [output], options);
@@ -192,6 +210,10 @@ function valueInfo(name: string, type: OnnxType, shape: OnnxShape): ValueInfoPro
 function emitBranch(name: string, node: string, { build, shape }: OnnxBranch): AttributeProto {
   const model = new OnnxModel(`${node}/${name}/`);
   model.output(build(model), "float", shape);
+  return graphAttribute(name, model);
+}
+
+function graphAttribute(name: string, model: OnnxModel): AttributeProto {
   return create(AttributeProtoSchema, {
     name,
     type: AttributeProto_AttributeType.GRAPH,

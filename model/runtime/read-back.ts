@@ -3,10 +3,16 @@
 import { GraphBuilder } from "../graph/builder.ts";
 import { emitOnnx } from "../onnx/emit.ts";
 import { createSession, type DeviceTensor, hostData, isOnHost, type Session } from "./session.ts";
+import type { TransferMeter } from "./transfer-meter.ts";
 
 /** Reads tensors by shape; each shape's session is compiled once. */
 export class ReadBack {
   readonly #sessions = new Map<string, Promise<Session>>();
+  readonly #meter: TransferMeter | undefined;
+
+  constructor(meter?: TransferMeter) {
+    this.#meter = meter;
+  }
 
   /** Copies of the tensors' data, one after the other. */
   async read(tensors: readonly DeviceTensor[]): Promise<Float32Array> {
@@ -30,7 +36,7 @@ export class ReadBack {
     if (session === undefined) {
       const b = new GraphBuilder();
       const graph = b.build({ host: b.input("device", tensor.dims) });
-      session = createSession(emitOnnx(graph), { device: "webgpu" });
+      session = createSession(emitOnnx(graph), { device: "webgpu" }, this.#meter);
       this.#sessions.set(key, session);
     }
     const { host } = await (await session).run({ device: tensor }, { host: null });

@@ -6,6 +6,7 @@ import { GraphBuilder } from "../graph/builder.ts";
 import type { Shape } from "../graph/ops.ts";
 import { emitOnnx } from "../onnx/emit.ts";
 import type { Device } from "../types.ts";
+import type { TransferMeter } from "./transfer-meter.ts";
 
 /** A tensor in host memory or on a device. */
 export type DeviceTensor = Tensor;
@@ -81,9 +82,13 @@ const LOG_FATAL_ONLY = 4;
 
 /**
  * Compiles ONNX bytes for a device; throws DeviceUnavailableError where that device is not there. `model` may also be the
- * path of a file, which finds what is kept beside it.
+ * path of a file, which finds what is kept beside it. `meter` counts the tensors in host memory that runs are given and give.
  */
-export async function createSession(model: Uint8Array | string, options: SessionOptions): Promise<Session> {
+export async function createSession(
+  model: Uint8Array | string,
+  options: SessionOptions,
+  meter?: TransferMeter,
+): Promise<Session> {
   const { device, threads, spinning = false, residentOutputs = [], profilePrefix } = options;
   const { inPlaceOnly = false } = options;
   let session: InferenceSession;
@@ -118,6 +123,7 @@ export async function createSession(model: Uint8Array | string, options: Session
     async run(feeds, fetches) {
       if (skipsCopies) return runInPlace(session, feeds, fetches);
       const outputs = await session.run(feeds, fetches);
+      meter?.count(hostBytes(feeds), hostBytes(outputs));
       return Object.fromEntries(
         Object.entries(outputs).map(([name, output]) => [name, takeOutput(output, fetches[name] ?? null)]),
       );
@@ -127,6 +133,14 @@ export async function createSession(model: Uint8Array | string, options: Session
       await session.release();
     },
   };
+}
+
+const BYTES_PER_ELEMENT: Readonly<Partial<Record<Tensor.Type, number>>> = { float32: 4, int32: 4, int64: 8 };
+
+function hostBytes(tensors: Readonly<Record<string, DeviceTensor>>): number {
+  return Object.values(tensors)
+    .filter(isOnHost)
+    .reduce((sum, { size, type }) => sum + size * BYTES_PER_ELEMENT[type]!, 0);
 }
 
 /** Name of the empty sequence that a graph has before its outputs, for sessions that are `inPlaceOnly`. */

@@ -116,6 +116,48 @@ export class HostState implements State {
   }
 }
 
+/** In host memory twice: a step reads one and writes the other, and `swap` says that it has happened. */
+export class PairedState implements State {
+  #current: HostState;
+  #other: HostState;
+
+  constructor(specs: readonly TensorSpec[], names: StateNames) {
+    this.#current = new HostState(specs, names, { lane: 0 });
+    this.#other = new HostState(specs, names, { lane: 0 });
+  }
+
+  feeds(): Tensors {
+    return this.#current.feeds();
+  }
+
+  /** Output name -> the tensor that a step is to write. */
+  fetches(): Tensors {
+    return Object.fromEntries(
+      this.#other.tensors.map(({ output, shape, values }) => [output, hostTensor(values, shape)]),
+    );
+  }
+
+  swap(): void {
+    [this.#current, this.#other] = [this.#other, this.#current];
+  }
+
+  read(): Promise<Float32Array> {
+    return this.#current.read();
+  }
+
+  check(flat: Float32Array): void {
+    this.#current.check(flat);
+  }
+
+  write(flat: Float32Array): void {
+    this.#current.write(flat);
+  }
+
+  clear(): void {
+    this.#current.clear();
+  }
+}
+
 /** Kept on the device (webgpu): every step allocates its outputs there, and what they replace is freed. */
 export class ResidentState implements State {
   readonly #specs: readonly TensorSpec[];
