@@ -1,8 +1,6 @@
 // The driver: turns what happens into events, asks the round logic (core/round.ts), and carries out the effects it asks
 // for, in order. It decides nothing itself; the parts that do the work are in driver/.
 
-import type { Hash } from "./core/hash.ts";
-import { bodyRoot } from "./core/merkle.ts";
 import type { ProtocolEvent } from "./core/protocol-events.ts";
 import { transition } from "./core/round.ts";
 import type { Effect, EffectOf, RoundEvent } from "./core/round-events.ts";
@@ -10,10 +8,12 @@ import { initialRoundState, type RoundState } from "./core/round-state.ts";
 import type { RunConfig } from "./core/run-config.ts";
 import { requireHeldRows } from "./core/shared-embedding.ts";
 import type { BodyRoot, Presence } from "./core/types.ts";
+import type { BodyArithmetic } from "./driver/arithmetic.ts";
 import type { DriverContext, DriverModules, DriverOptions } from "./driver/context.ts";
 import { UpdateExchange } from "./driver/exchange.ts";
 import { Lane } from "./driver/lane.ts";
 import { Ledger } from "./driver/ledger.ts";
+import { LocalArithmetic } from "./driver/local-arithmetic.ts";
 import { roundRules } from "./driver/round-rules.ts";
 import { type Agreement, agreementOf, type ProtocolStatus, StatusBook } from "./driver/status.ts";
 import { forgetDraft, syncFrom } from "./driver/syncing.ts";
@@ -122,9 +122,8 @@ class RoundDriver implements Driver {
     this.#ending.signal.throwIfAborted();
     const { clock, network, store } = this.#modules;
     const checkpoint = await store.load();
-    const context = this.#context(this.#ledger(checkpoint, heldRows));
-    const { ledger } = context;
-    await ledger.restore(checkpoint?.updates ?? []);
+    const ledger = await this.#ledger(checkpoint, heldRows);
+    const context = this.#context(ledger);
     const origin = ledger.origin(checkpoint === undefined ? "genesis" : "resumed");
     if (origin !== undefined) await this.#modules.updateLog?.begin(origin);
     // Wall-clock milliseconds, so that an identity whose state was lost is heard again.
@@ -187,10 +186,18 @@ class RoundDriver implements Driver {
     return this.#running;
   }
 
-  #ledger(checkpoint: ProtocolCheckpoint | undefined, heldRows: Int32Array | undefined): Ledger {
-    const { genesisBody, layout, config, hash } = this.#options;
+  async #ledger(
+    checkpoint: ProtocolCheckpoint | undefined,
+    heldRows: Int32Array | undefined,
+  ): Promise<Ledger> {
+    const { genesisBody, layout, config } = this.#options;
     const { network, store, updateLog } = this.#modules;
-    if (checkpoint === undefined) requireGenesis(config, genesisBody, hash);
+    const options = { ...this.#options, self: network.self, heldRows };
+    if (checkpoint === undefined && genesisBody === undefined && config.initialBody === undefined) {
+      throw new GenesisMissingError();
+    }
+    const arithmetic: BodyArithmetic = this.#modules.arithmetic?.(options) ?? new LocalArithmetic(options);
+    void arithmetic.lost?.then((error) => this.#fail(error));
     const start = checkpoint ?? {
       closedRound: 0,
       closedBody: genesisBody,
@@ -198,7 +205,10 @@ class RoundDriver implements Driver {
       residual: new Float32Array(layout.total),
       pendingOwn: [],
     };
-    return new Ledger({ ...this.#options, self: network.self, store, updateLog, heldRows }, start);
+    const modules = { arithmetic, store, updateLog };
+    const ledger = await Ledger.open(options, modules, start, checkpoint?.updates ?? []);
+    if (checkpoint === undefined) requireInitial(config, ledger);
+    return ledger;
   }
 
   #context(ledger: Ledger): DriverContext {
@@ -354,8 +364,12 @@ class RoundDriver implements Driver {
   /** Something here cannot go on (not a peer's doing): tell the others and give up. */
   #fail(error: unknown): void {
     if (this.#ending.signal.aborted) return;
+    if (this.#running === undefined) {
+      this.#outcome.reject(error);
+      return;
+    }
     this.#cancelTick();
-    if (this.#running !== undefined) abortTraining(this.#running.context);
+    abortTraining(this.#running.context);
     const farewell = this.#sendPresence(true);
     this.#ending.abort();
     Promise.race([farewell, this.#patience()]).then(() => this.#outcome.reject(error), this.#outcome.reject);
@@ -375,13 +389,9 @@ class RoundDriver implements Driver {
   }
 }
 
-/** Whether the run can begin with `body`. Throws InitialBodyError and GenesisMissingError. */
-function requireGenesis({ initialBody }: RunConfig, body: Float32Array | undefined, hash: Hash): void {
-  if (body === undefined) {
-    if (initialBody === undefined) throw new GenesisMissingError();
-    return;
-  }
-  if (initialBody === undefined) return;
-  const root = bodyRoot(body, hash);
-  if (root !== initialBody) throw new InitialBodyError(initialBody, root);
+/** Throws InitialBodyError where a ledger at its very beginning holds another body than the run starts from. */
+function requireInitial({ initialBody }: RunConfig, ledger: Ledger): void {
+  const { root } = ledger.roots();
+  if (initialBody === undefined || !ledger.holdsBody || root === initialBody) return;
+  throw new InitialBodyError(initialBody, root);
 }

@@ -25,6 +25,8 @@ export interface ReplicatedBodyOptions {
   readonly rowsOf?: TensorSlot | undefined;
   /** Rounds that may hold sums at once, from closedRound on. */
   readonly maxOpenRounds?: number;
+  /** Where new bodies lie: zeros, which other threads may read once they are made. */
+  readonly allocate?: (length: number) => Float32Array;
 }
 
 /** The two or three rounds a run keeps open, and a fast peer's next one. */
@@ -40,6 +42,7 @@ export class ReplicatedBody {
   readonly #layout: ParameterLayout;
   readonly #rowsOf: TensorSlot | undefined;
   readonly #maxOpenRounds: number;
+  readonly #allocate: (length: number) => Float32Array;
   readonly #rounds = new Map<number, RoundSums>();
   /** Bodies at the start of rounds above the closed one. Dropped, never overwritten: callers may hold them. */
   readonly #bodies = new Map<number, Float32Array>();
@@ -54,6 +57,7 @@ export class ReplicatedBody {
     this.#layout = layout;
     this.#rowsOf = rowsOf;
     this.#maxOpenRounds = maxOpenRounds;
+    this.#allocate = options.allocate ?? ((length) => new Float32Array(length));
     this.#closedRound = closedRound;
     this.#closedBody = closedBody;
   }
@@ -115,7 +119,7 @@ export class ReplicatedBody {
     let body = this.#closedBody;
     for (let at = this.#closedRound; at < round; at++) {
       const known = this.#bodies.get(at + 1);
-      body = known ?? this.#rounds.get(at)?.applyTo(body) ?? body;
+      body = known ?? this.#rounds.get(at)?.applyTo(body, this.#allocate) ?? body;
       if (known === undefined) this.#bodies.set(at + 1, body);
     }
     return body;

@@ -20,28 +20,36 @@ export interface FeedbackOptions {
   readonly decay?: number;
   /** Rows of the embedding that this peer holds (variant trim); all where it is left out. */
   readonly heldRows?: Int32Array | undefined;
+  /**
+   * The array that becomes the next residual, new where it is left out. It may be `delta` itself, which saves memory as
+   * large as the body, and where rows are not held one of that size is taken for a moment.
+   */
+  readonly target?: Float32Array | undefined;
 }
 
 /**
  * Compresses `delta` (theta_start - theta_end, flat, layout order) together with what earlier rounds left.
  * In rows not held nothing is sent: what a residual has there, of rows held before a restart, waits unchanged.
- * Neither input is changed. Throws NonFiniteUpdateError where the sum is NaN or infinite.
+ * Neither input is changed but for `target`. Throws NonFiniteUpdateError where the sum is NaN or infinite.
  */
 export function compressUpdate(
   delta: Float32Array,
   residual: Float32Array,
   codec: UpdateCodec,
-  { decay = 1, heldRows }: FeedbackOptions = {},
+  { decay = 1, heldRows, target = new Float32Array(residual.length) }: FeedbackOptions = {},
 ): CompressedUpdate {
   const { total } = codec.layout;
   requireLength("The delta", delta.length, total);
   requireLength("The residual", residual.length, total);
-  const input = residual.slice();
-  const sum = (from: number, to: number) => {
-    for (let index = from; index < to; index++) input[index] = delta[index]! + decay * residual[index]!;
-  };
-  if (codec.rowsOf === undefined || heldRows === undefined) sum(0, total);
-  else forEachHeldRange(codec.rowsOf, heldRows, sum);
+  requireLength("The next residual", target.length, total);
+  const input = target;
+  if (codec.rowsOf === undefined || heldRows === undefined) {
+    addScaled(input, delta, residual, decay, 0, total);
+  } else {
+    const held = target === delta ? delta.slice() : delta;
+    input.set(residual);
+    forEachHeldRange(codec.rowsOf, heldRows, (from, to) => addScaled(input, held, residual, decay, from, to));
+  }
   const payload = codec.encode(input, heldRows);
   const decoded = codec.decode(payload);
   if (!decoded.ok) {
@@ -51,6 +59,18 @@ export function compressUpdate(
   return { payload, update: decoded.update, residual: input };
 }
 
+/** target = delta + decay * residual, in [from, to). */
+function addScaled(
+  target: Float32Array,
+  delta: Float32Array,
+  residual: Float32Array,
+  decay: number,
+  from: number,
+  to: number,
+): void {
+  for (let index = from; index < to; index++) target[index] = delta[index]! + decay * residual[index]!;
+}
+
 /**
  * Gives an update that expired unused back to its author's residual, in place: residual += update.
  * It will be sent again with the next round.
@@ -58,6 +78,12 @@ export function compressUpdate(
 export function returnToResidual(residual: Float32Array, update: GridUpdate): void {
   requireLength("The update", update.length, residual.length);
   addUpdate(residual, update, 1 / GRID_UNITS);
+}
+
+/** Takes out again what returnToResidual put in: to the bit in exact cases and to rounding else. */
+export function withdrawFromResidual(residual: Float32Array, update: GridUpdate): void {
+  requireLength("The update", update.length, residual.length);
+  addUpdate(residual, update, -1 / GRID_UNITS);
 }
 
 function requireLength(what: string, actual: number, expected: number): void {

@@ -38,10 +38,10 @@ export class RoundSums {
     return true;
   }
 
-  /** The body after the round: a new array, or the same one where the round has no updates. */
-  applyTo(body: Float32Array): Float32Array {
+  /** The body after the round: a new array of `allocate`, or the same one where the round has no updates. */
+  applyTo(body: Float32Array, allocate: (length: number) => Float32Array): Float32Array {
     if (this.#totalWeight === 0) return body;
-    const next = new Float32Array(body.length);
+    const next = allocate(body.length);
     if (this.#rowsOf === undefined || this.#rowWeights === undefined) {
       this.#fold(body, next, 0, body.length, this.#totalWeight);
       return next;

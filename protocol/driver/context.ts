@@ -10,10 +10,11 @@ import type {
   TrainerPort,
   UpdateLogPort,
 } from "../ports.ts";
+import type { ArithmeticOptions, BodyArithmetic } from "./arithmetic.ts";
 import type { Lane } from "./lane.ts";
 import type { Ledger, LedgerOptions } from "./ledger.ts";
 
-export interface DriverOptions extends Omit<LedgerOptions, "self" | "store" | "updateLog" | "heldRows"> {
+export interface DriverOptions extends Omit<LedgerOptions, "self" | "heldRows"> {
   /** What others see this peer called. */
   readonly name: string;
   /**
@@ -31,6 +32,8 @@ export interface DriverModules {
   readonly trainer: TrainerPort;
   readonly store: StorePort;
   readonly clock: ClockPort;
+  /** Who does the arithmetic over whole bodies; this thread where it is left out. */
+  readonly arithmetic?: ((options: ArithmeticOptions) => BodyArithmetic) | undefined;
   readonly updateLog?: UpdateLogPort | undefined;
   /** Called synchronously and often: must be quick and must not throw. */
   readonly observer?: { onEvent(event: ProtocolEvent): void };

@@ -91,7 +91,7 @@ export class UpdateExchange {
     if (training === undefined || state().phase !== "training" || state().round !== round) {
       return dispatch({ type: "publish-dropped" });
     }
-    const own = ledger.compress(training.delta);
+    const own = await ledger.compress(training.delta);
     const { tokens, lossNatsPerToken, bitsPerByte, computeMs, baseRoot } = training;
     const update = await modules.network.signUpdate({
       runId: options.runId,

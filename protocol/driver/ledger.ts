@@ -1,17 +1,13 @@
-// The ledger: the replicated body, the updates behind it, the residual, and what is served of them. All arithmetic over
-// whole bodies that the driver needs happens here and nowhere else, so that it can move to a worker. Not reentrant:
-// the driver runs one changing call at a time. Decides nothing: round.ts does. Where the run starts from a given body, a
-// peer that lacks it has a ledger without a body until it adopts one: it counts, serves and saves nothing.
+// The ledger: the updates behind the body, the body as it stands, the residual, and what is served of them. The arithmetic
+// over whole bodies is done elsewhere (arithmetic.ts), so that what the network asks for is answered meanwhile, from what
+// the last change has left. Not reentrant: the driver runs one changing call at a time. Decides nothing: round.ts does.
+// A peer that lacks the run's initial body has a ledger without one until it adopts it: it counts, serves and saves nothing.
 
-import { ReplicatedBody } from "../core/averaging.ts";
-import { compressUpdate } from "../core/error-feedback.ts";
-import { type GridUpdate, MAX_UPDATES_PER_ROUND } from "../core/grid.ts";
-import { type Hash, hexSha256 } from "../core/hash.ts";
+import { MAX_UPDATES_PER_ROUND } from "../core/grid.ts";
 import { ROUNDS_AHEAD } from "../core/intake.ts";
-import type { ParameterLayout } from "../core/layout.ts";
-import { rootOfTiles, tileBytes, tileIds } from "../core/merkle.ts";
+import { tileBytes } from "../core/merkle.ts";
 import type { BodyRoots } from "../core/round-state.ts";
-import { type RunConfig, updateWeight } from "../core/run-config.ts";
+import { updateWeight } from "../core/run-config.ts";
 import {
   type BodyRoot,
   type ContentId,
@@ -22,23 +18,28 @@ import {
   type SignedUpdate,
   type SnapshotManifest,
 } from "../core/types.ts";
-import { type UpdateCodec, updateCodec } from "../core/update-codec.ts";
 import { admitUpdate, type UpdateId, updateKey, updateSetDigest } from "../core/update-set.ts";
 import { BodyNotHeldError } from "../errors.ts";
 import type { LogOrigin, ProtocolCheckpoint, StorePort, UpdateLogPort } from "../ports.ts";
+import type {
+  ArithmeticOptions,
+  BodyArithmetic,
+  CompressedDelta,
+  DecodedUpdate,
+  DescribedBody,
+} from "./arithmetic.ts";
 import { OwnUpdates, PENDING_OWN_ROUNDS } from "./own-updates.ts";
-import { UpdateLog } from "./update-log.ts";
+import { outside, UpdateLog } from "./update-log.ts";
 
-export interface LedgerOptions {
+export interface LedgerOptions extends ArithmeticOptions {
   readonly runId: RunId;
-  readonly config: RunConfig;
-  readonly layout: ParameterLayout;
-  readonly hash: Hash;
   readonly self: PeerId;
+}
+
+export interface LedgerModules {
+  readonly arithmetic: BodyArithmetic;
   readonly store: StorePort;
   readonly updateLog?: UpdateLogPort | undefined;
-  /** Rows of the embedding that this peer holds: needed in variant trim, undefined in the others. */
-  readonly heldRows?: Int32Array | undefined;
 }
 
 /** `closedBody`: undefined where this peer has to fetch one. */
@@ -51,21 +52,7 @@ export type CountOutcome =
   | { readonly outcome: "counted"; readonly replaced: UpdateId | undefined }
   | { readonly outcome: "refused"; readonly offence: Offence | undefined; readonly detail: string };
 
-export interface OwnUpdate {
-  readonly payload: Uint8Array;
-  readonly payloadId: ContentId;
-  readonly residual: Float32Array;
-  readonly residualNorm: number;
-  readonly updateNorm: number;
-}
-
-/** A closed body with its tiles' ids, as it is served. */
-interface ClosedBody {
-  readonly round: number;
-  readonly body: Float32Array;
-  readonly tiles: readonly ContentId[];
-  readonly root: BodyRoot;
-}
+type ClosedBody = DescribedBody & { readonly round: number };
 
 /** Payloads of closed rounds are kept this long, for peers that are about to close them. */
 const RETAINED_ROUNDS = 2;
@@ -73,27 +60,43 @@ const NONE: ReadonlySet<string> = new Set();
 
 export class Ledger {
   readonly #options: LedgerOptions;
-  readonly #codec: UpdateCodec;
+  readonly #arithmetic: BodyArithmetic;
+  readonly #modules: LedgerModules;
   readonly #log = new UpdateLog();
-  #body: ReplicatedBody | undefined;
   #round: number;
   readonly #own: OwnUpdates;
   #closed: ClosedBody | undefined;
   /** Served on until those who began to fetch it are done. */
   #previousClosed: ClosedBody | undefined;
-  /** Root of the body at the start of #round; undefined once that body has changed. */
-  #root: BodyRoot | undefined;
+  /** The body at the start of #round, as the last change left it. */
+  #current: DescribedBody | undefined;
+  /** That body has changed since: what is to be made good before the change is over. */
+  #isStale = false;
   /** Digests by first round: every presence heard asks for one, and between two updates the answer is the same. */
   readonly #digests = new Map<number, { readonly version: number; readonly digest: ContentId }>();
 
-  constructor(options: LedgerOptions, start: LedgerStart) {
+  private constructor(options: LedgerOptions, modules: LedgerModules, start: LedgerStart) {
     this.#options = options;
-    this.#codec = updateCodec(options.config, options.layout);
+    this.#arithmetic = modules.arithmetic;
+    this.#modules = modules;
     this.#round = start.round;
     this.#own = new OwnUpdates(start.residual, start.pendingOwn);
-    if (start.closedBody === undefined) return;
-    this.#body = this.#replicated(start.closedRound, start.closedBody);
-    this.#closed = this.#describe(start.closedRound, start.closedBody);
+  }
+
+  /** `updates`: what counts or is logged from the start, as far as it is stored. */
+  static async open(
+    options: LedgerOptions,
+    modules: LedgerModules,
+    start: LedgerStart,
+    updates: readonly SignedUpdate[],
+  ): Promise<Ledger> {
+    const ledger = new Ledger(options, modules, start);
+    if (start.closedBody !== undefined) {
+      await ledger.#begin(start.closedRound, await modules.arithmetic.describe(start.closedBody));
+    }
+    await ledger.#restore(updates);
+    await ledger.#refresh();
+    return ledger;
   }
 
   get holdsBody(): boolean {
@@ -110,20 +113,15 @@ export class Ledger {
 
   /** The body at the start of the current round. Shared and read-only. Throws BodyNotHeldError where there is none. */
   body(): Float32Array {
-    return this.#held().body.bodyAt(this.#round);
+    if (this.#current === undefined) throw new BodyNotHeldError();
+    return this.#current.body;
   }
 
   roots(): BodyRoots {
     const { closedRound } = this;
-    if (this.#closed !== undefined) {
-      this.#root ??=
-        this.#round === closedRound
-          ? this.#closed.root
-          : rootOfTiles(tileIds(this.body(), this.#options.hash), this.#options.hash);
-    }
     const digest = () => this.digest(closedRound);
     return {
-      root: this.#root ?? NO_BODY,
+      root: this.#current?.root ?? NO_BODY,
       closedRound,
       closedRoot: this.#closed?.root ?? NO_BODY,
       // Asked for by a presence, not by each of the hundred updates that are counted between two.
@@ -160,72 +158,77 @@ export class Ledger {
       rivals.length >= MAX_UPDATES_PER_ROUND ||
       rivals.some(({ announcement }) => announcement.author === author);
     const before = mayReplace ? this.#own.keysIn(this.#log) : NONE;
-    const outcome = await this.#count(update, payload, round);
+    const outcome = await this.#countPayload(update, payload, round);
     if (outcome.outcome === "counted" && outcome.replaced !== undefined) await this.#balance(before);
+    await this.#refresh();
     return outcome;
   }
 
   /** `keptRound`: the payload stays on disk as long as those of this round. Undefined: it is there already. */
-  async #count(
+  async #countPayload(
     update: SignedUpdate,
     payload: Uint8Array,
     keptRound: number | undefined,
   ): Promise<CountOutcome> {
-    const { announcement: id } = update;
-    const decoded = this.#codec.decode(payload);
+    const decoded = await this.#arithmetic.decode(payload);
     if (!decoded.ok) return { outcome: "refused", ...decoded.rejection };
+    return this.#releasing(decoded.update, () => this.#admit(update, decoded.update, payload, keptRound));
+  }
+
+  async #admit(
+    update: SignedUpdate,
+    decoded: DecodedUpdate,
+    payload: Uint8Array,
+    keptRound: number | undefined,
+  ): Promise<CountOutcome> {
+    const { announcement: id } = update;
     const rivals = this.#log.of(id.round).map(({ announcement }) => announcement);
     const admission = admitUpdate(id, rivals);
-    if (admission.outcome !== "counts") {
-      return { outcome: "refused", offence: undefined, detail: "another update of this round counts" };
-    }
-    const { body, closed } = this.#held();
+    if (admission.outcome !== "counts") return refused("another update of this round counts");
+    const closed = this.#heldClosed();
     if (id.round < closed.round || id.round > this.#round + ROUNDS_AHEAD) return untimely(id.round);
-    if (keptRound !== undefined) await this.#options.store.putPayload(id.payload, keptRound, payload);
+    if (keptRound !== undefined) await this.#modules.store.putPayload(id.payload, keptRound, payload);
     const replaced = admission.replaces;
     if (replaced !== undefined && !(await this.#uncount(replaced))) {
-      return { outcome: "refused", offence: undefined, detail: "the update that it replaces is lost" };
+      return refused("the update that it replaces is lost");
     }
-    const added = body.add(id.round, updateKey(id), decoded.update, this.#weight(update));
+    const added = await this.#arithmetic.add(id.round, updateKey(id), decoded, this.#weight(update));
+    // Together, so that nobody who asks meanwhile is told of a round without either.
+    if (replaced !== undefined) this.#log.remove(replaced);
     if (added !== "added") return untimely(id.round);
     // What is counted again after a start is on disk already, and its time of arrival forgotten.
     const late = keptRound !== undefined && id.round < this.#round;
-    this.#log.add(update, { late, heldRows: decoded.update.heldRows?.length });
-    if (id.round < this.#round) this.#root = undefined;
+    this.#log.add(update, { late, heldRows: decoded.heldRows });
+    if (id.round < this.#round) this.#isStale = true;
     return { outcome: "counted", replaced };
   }
 
-  /** Compresses local progress together with the residual. Nothing changes until adoptOwn. */
-  compress(delta: Float32Array): OwnUpdate {
-    const { config, hash, heldRows } = this.#options;
-    const decay = config.averaging.errorFeedbackDecay;
-    const compressed = compressUpdate(delta, this.#own.residual, this.#codec, { decay, heldRows });
-    return {
-      payload: compressed.payload,
-      payloadId: hexSha256(compressed.payload, hash),
-      residual: compressed.residual,
-      residualNorm: norm(compressed.residual),
-      updateNorm: gridNorm(compressed.update),
-    };
+  /** Compresses local progress, which is given away, together with the residual. Nothing changes until adoptOwn. */
+  compress(delta: Float32Array): Promise<CompressedDelta> {
+    return this.#arithmetic.compress(delta, this.#own.residual);
   }
 
-  /** Counts this peer's own update and makes what compression dropped the new residual. */
-  async adoptOwn(update: SignedUpdate, own: OwnUpdate): Promise<CountOutcome> {
+  /** Counts this peer's own update and makes what compression dropped the new residual. Once for what is compressed. */
+  async adoptOwn(update: SignedUpdate, own: CompressedDelta): Promise<CountOutcome> {
     const { round } = update.announcement;
-    const outcome = await this.#count(update, own.payload, round + PENDING_OWN_ROUNDS);
+    const outcome = await this.#releasing(own.decoded, () =>
+      this.#admit(update, own.decoded, own.payload, round + PENDING_OWN_ROUNDS),
+    );
     if (outcome.outcome === "counted") this.#own.add(update, own.residual);
+    await this.#refresh();
     return outcome;
   }
 
   /** Moves to `round` and closes the rounds below `closedRound`. */
   async open(round: number, closedRound: number): Promise<BodyRoots> {
-    this.#round = round;
-    this.#root = undefined;
     for (let at = this.closedRound; at < closedRound; at++) await this.#closeRound(at);
+    this.#round = round;
+    this.#isStale = true;
     // A peer that went back to the plurality's body has updates for rounds that only now come within reach.
     const before = this.#own.keysIn(this.#log);
-    await this.restore(this.#own.pending.filter((own) => this.#isOpen(own) && !before.has(keyOf(own))));
+    await this.#restore(this.#own.pending.filter((own) => this.#isOpen(own) && !before.has(keyOf(own))));
     await this.#balance(before);
+    await this.#refresh();
     return this.roots();
   }
 
@@ -240,7 +243,7 @@ export class Ledger {
     round: number,
     theirs: readonly SignedUpdate[],
   ): Promise<number> {
-    const closed = this.#describe(manifest.closedRound, body);
+    const closed = await this.#arithmetic.describe(body);
     if (closed.root !== manifest.root) throw new RangeError(`the body's root is not ${manifest.root}`);
     const before = this.#own.keysIn(this.#log);
     // Where the donor's log does not reach, what this peer believed of its own updates stays as it was.
@@ -249,18 +252,17 @@ export class Ledger {
     const open = [...this.#log.from(manifest.closedRound), ...this.#own.pending].filter(
       ({ announcement }) => announcement.round >= manifest.closedRound,
     );
+    await this.#begin(manifest.closedRound, closed);
     this.#round = round;
-    this.#body = this.#replicated(manifest.closedRound, body);
-    this.#closed = closed;
-    this.#previousClosed = undefined;
     this.#log.clear();
-    this.#root = undefined;
-    await this.restore([...open, ...believed, ...manifest.updates, ...theirs]);
-    return this.#balance(before);
+    await this.#restore([...open, ...believed, ...manifest.updates, ...theirs]);
+    const returned = await this.#balance(before);
+    await this.#refresh();
+    return returned;
   }
 
   /** Counts those of `updates` whose round is open and whose payload is stored; logs those of closed rounds. */
-  async restore(updates: readonly SignedUpdate[]): Promise<void> {
+  async #restore(updates: readonly SignedUpdate[]): Promise<void> {
     for (const update of updates) {
       const { round, payload: id } = update.announcement;
       if (round < this.closedRound) {
@@ -268,14 +270,14 @@ export class Ledger {
         continue;
       }
       if (!this.#isOpen(update)) continue;
-      const payload = await this.#options.store.payload(id);
-      if (payload !== undefined) await this.#count(update, payload, undefined);
+      const payload = await this.#modules.store.payload(id);
+      if (payload !== undefined) await this.#countPayload(update, payload, undefined);
     }
   }
 
   /** Forgets what nobody will ask for any more. */
   async prune(): Promise<void> {
-    await this.#options.store.prunePayloads(this.closedRound - RETAINED_ROUNDS);
+    await this.#modules.store.prunePayloads(this.closedRound - RETAINED_ROUNDS);
   }
 
   /** The closed body as the log of updates may begin from it, undefined where there is none. */
@@ -285,9 +287,9 @@ export class Ledger {
     return { cause, donor, closedRound, body, root };
   }
 
-  /** Everything to resume from, except what the round logic knows. */
+  /** Everything to resume from but what the round logic knows. */
   checkpoint(): Omit<ProtocolCheckpoint, "publishedRound" | "presenceSequence"> {
-    const { round: closedRound, body: closedBody } = this.#held().closed;
+    const { round: closedRound, body: closedBody } = this.#heldClosed();
     return {
       closedRound,
       closedBody,
@@ -322,20 +324,31 @@ export class Ledger {
     return updateWeight(this.#options.config, announcement.tokens);
   }
 
-  /** Undefined where the disk has lost it (a power cut may undo the last writes of payloads). */
-  async #stored(payload: ContentId): Promise<GridUpdate | undefined> {
-    const bytes = await this.#options.store.payload(payload);
-    const decoded = bytes === undefined ? undefined : this.#codec.decode(bytes);
-    return decoded?.ok === true ? decoded.update : undefined;
+  /** Works on a stored update; undefined where the disk has lost it (a power cut may undo the last writes of payloads). */
+  async #withStored<Result>(
+    payload: ContentId,
+    work: (update: DecodedUpdate) => Promise<Result>,
+  ): Promise<Result | undefined> {
+    const bytes = await this.#modules.store.payload(payload);
+    const decoded = bytes && (await this.#arithmetic.decode(bytes));
+    return decoded?.ok ? this.#releasing(decoded.update, () => work(decoded.update)) : undefined;
   }
 
+  async #releasing<Result>(update: DecodedUpdate, work: () => Promise<Result>): Promise<Result> {
+    try {
+      return await work();
+    } finally {
+      await this.#arithmetic.release(update);
+    }
+  }
+
+  /** Takes an update out of the sums; the log is the caller's. */
   async #uncount(id: UpdateId): Promise<boolean> {
-    const update = await this.#stored(id.payload);
-    if (update === undefined) return false;
-    this.#held().body.remove(id.round, updateKey(id), update);
-    this.#log.remove(id);
-    if (id.round < this.#round) this.#root = undefined;
-    return true;
+    const removed = await this.#withStored(id.payload, (update) =>
+      this.#arithmetic.remove(id.round, updateKey(id), update),
+    );
+    if (removed !== undefined && id.round < this.#round) this.#isStale = true;
+    return removed !== undefined;
   }
 
   #isOpen({ announcement: { round } }: SignedUpdate): boolean {
@@ -343,64 +356,44 @@ export class Ledger {
   }
 
   #balance(before: ReadonlySet<string>): Promise<number> {
-    return this.#own.balance(before, this.#own.keysIn(this.#log), (payload) => this.#stored(payload));
+    return this.#own.balance(before, this.#own.keysIn(this.#log), (residual, payload, move) =>
+      this.#withStored(payload, (update) => this.#arithmetic.moveResidual(residual, update, move)),
+    );
   }
 
-  #held(): { readonly body: ReplicatedBody; readonly closed: ClosedBody } {
-    if (this.#body === undefined || this.#closed === undefined) throw new BodyNotHeldError();
-    return { body: this.#body, closed: this.#closed };
+  #heldClosed(): ClosedBody {
+    if (this.#closed === undefined) throw new BodyNotHeldError();
+    return this.#closed;
+  }
+
+  async #begin(closedRound: number, closed: DescribedBody): Promise<void> {
+    await this.#arithmetic.begin(closedRound, closed);
+    this.#closed = { ...closed, round: closedRound };
+    this.#previousClosed = undefined;
+    this.#isStale = true;
+  }
+
+  /** Ends each change: from here on everybody sees the body as it is now. */
+  async #refresh(): Promise<void> {
+    if (!this.#isStale || this.#closed === undefined) return;
+    this.#current =
+      this.#round === this.#closed.round ? this.#closed : await this.#arithmetic.bodyAt(this.#round);
+    this.#isStale = false;
   }
 
   async #closeRound(round: number): Promise<void> {
-    const { body, closed } = this.#held();
-    body.closeThrough(round);
-    this.#previousClosed = closed;
-    this.#closed = this.#describe(round + 1, body.closedBody);
-    const { root } = this.#closed;
-    const updates = this.#log.entries(round);
-    await this.#options.updateLog?.closed({ round, updates, body: body.closedBody, root });
+    const closed = await this.#arithmetic.closeThrough(round);
+    this.#previousClosed = this.#closed;
+    this.#closed = { ...closed, round: round + 1 };
+    const { body, root } = closed;
+    await this.#modules.updateLog?.closed({ round, updates: this.#log.entries(round), body, root });
     this.#log.forgetBefore(round + 1);
     this.#own.forgetBefore(round + 1 - PENDING_OWN_ROUNDS);
-  }
-
-  #replicated(closedRound: number, closedBody: Float32Array): ReplicatedBody {
-    const { layout, config } = this.#options;
-    const maxOpenRounds = config.averaging.openRounds + ROUNDS_AHEAD;
-    const { rowsOf } = this.#codec;
-    return new ReplicatedBody({ closedRound, closedBody, layout, rowsOf, maxOpenRounds });
-  }
-
-  #describe(round: number, body: Float32Array): ClosedBody {
-    const tiles = tileIds(body, this.#options.hash);
-    return { round, body, tiles, root: rootOfTiles(tiles, this.#options.hash) };
   }
 }
 
 const keyOf = ({ announcement }: SignedUpdate): string => updateKey(announcement);
 
-/** Whether an update's round lies outside those that `log` reaches over. */
-function outside(log: readonly SignedUpdate[]): (update: SignedUpdate) => boolean {
-  const rounds = log.map(({ announcement }) => announcement.round);
-  const [oldest, newest] = [Math.min(...rounds), Math.max(...rounds)];
-  return ({ announcement: { round } }) => round < oldest || round > newest;
-}
+const refused = (detail: string): CountOutcome => ({ outcome: "refused", offence: undefined, detail });
 
-const untimely = (round: number): CountOutcome => ({
-  outcome: "refused",
-  offence: undefined,
-  detail: `round ${round} is not open here`,
-});
-
-function norm(values: Float32Array): number {
-  let sum = 0;
-  for (let at = 0; at < values.length; at++) sum += values[at]! ** 2;
-  return Math.sqrt(sum);
-}
-
-function gridNorm(update: GridUpdate): number {
-  let sum = 0;
-  update.forEachChunk((_, grid) => {
-    for (let at = 0; at < grid.length; at++) sum += (grid[at]! * 2 ** -30) ** 2;
-  });
-  return Math.sqrt(sum);
-}
+const untimely = (round: number): CountOutcome => refused(`round ${round} is not open here`);

@@ -1,10 +1,9 @@
 // This peer's own recent updates and its residual: the books of error feedback. The invariant: what an own update
 // carries is in the body if the log has it, and in the residual if not. So whichever body this peer adopts, and however
 // often, body + residual hold everything it has trained, once.
-import { returnToResidual } from "../core/error-feedback.ts";
-import type { GridUpdate } from "../core/grid.ts";
 import type { ContentId, SignedUpdate } from "../core/types.ts";
 import { updateKey } from "../core/update-set.ts";
+import type { ResidualMove } from "./arithmetic.ts";
 
 /**
  * Own updates of this many closed rounds can still move between body and residual. Whoever was in the smaller part of
@@ -47,38 +46,30 @@ export class OwnUpdates {
 
   /**
    * Balances the books after the log has changed from `before` to `after` (keys): what left it goes into the residual,
-   * what came back is taken out again. Returns how many went into the residual.
+   * what came back is taken out again. `moved` gives a residual with the update of a payload in or out, undefined where
+   * the payload is lost. Returns how many went into the residual.
    */
   async balance(
     before: ReadonlySet<string>,
     after: ReadonlySet<string>,
-    stored: (payload: ContentId) => Promise<GridUpdate | undefined>,
+    moved: (
+      residual: Float32Array,
+      payload: ContentId,
+      move: ResidualMove,
+    ) => Promise<Float32Array | undefined>,
   ): Promise<number> {
     let returned = 0;
     for (const update of this.#pending) {
       const key = keyOf(update);
       if (before.has(key) === after.has(key)) continue;
-      const values = await stored(update.announcement.payload);
-      if (values === undefined) continue;
-      const residual = this.#residual.slice();
-      returnToResidual(residual, before.has(key) ? values : negated(values));
+      const move = before.has(key) ? "return" : "withdraw";
+      const residual = await moved(this.#residual, update.announcement.payload, move);
+      if (residual === undefined) continue;
       this.#residual = residual;
       if (before.has(key)) returned++;
     }
     return returned;
   }
 }
-
-/** The update with all signs turned: what adding it takes out again, to the bit in exact cases and to rounding else. */
-const negated = (update: GridUpdate): GridUpdate => ({
-  length: update.length,
-  forEachChunk: (visit) =>
-    update.forEachChunk((offset, grid) =>
-      visit(
-        offset,
-        grid.map((value) => -value),
-      ),
-    ),
-});
 
 const keyOf = ({ announcement }: SignedUpdate): string => updateKey(announcement);

@@ -99,3 +99,10 @@ function placeOf(updates: readonly SignedUpdate[], id: UpdateId): number {
   }
   return low;
 }
+
+/** Whether an update's round lies outside those that `log` reaches over. */
+export function outside(log: readonly SignedUpdate[]): (update: SignedUpdate) => boolean {
+  const rounds = log.map(({ announcement }) => announcement.round);
+  const [oldest, newest] = [Math.min(...rounds), Math.max(...rounds)];
+  return ({ announcement: { round } }) => round < oldest || round > newest;
+}
