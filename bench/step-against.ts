@@ -1,14 +1,12 @@
 // Our training step and somebody else's, one after the other in one run, so that a busy machine is as busy for both. The
 // others are programs that speak the protocol at the head of bench/step-pytorch.py.
-import { spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
-import { plainEnvironment } from "#model/runtime/process-environment.ts";
 import type { Batch, ModelConfig } from "#model/types.ts";
 import { median } from "./median.ts";
+import { Program } from "./program.ts";
 
 export interface Contest {
   readonly config: ModelConfig;
@@ -52,7 +50,10 @@ interface Step {
   readonly milliseconds: number;
   readonly loss: number;
 }
-type TakeTurn = (steps: number) => Promise<{ steps: Step[]; peakBytes: number }>;
+interface Turn {
+  readonly steps: Step[];
+  readonly peakBytes: number;
+}
 
 export async function compete(contest: Contest): Promise<Opponent[]> {
   const folder = await mkdtemp(join(tmpdir(), "glossa-bench-"));
@@ -85,7 +86,7 @@ export async function compete(contest: Contest): Promise<Opponent[]> {
       ours.push(await ourTurn(contest));
       await sleep(PAUSE_MS);
       for (const player of playing) {
-        const { steps, peakBytes } = await player.program.takeTurn(contest.stepsPerTurn);
+        const { steps, peakBytes } = (await player.program.ask(`${contest.stepsPerTurn}`)) as Turn;
         player.turns.push(steps);
         player.peakBytes = peakBytes;
         await sleep(PAUSE_MS);
@@ -137,45 +138,6 @@ function argumentsOf({ config, batchSize, threads }: Contest): string[] {
     sequence: sequenceLength,
     threads,
   }).flatMap(([flag, value]) => [`--${flag}`, `${value}`]);
-}
-
-/** A program that was started; its lines are JSON. */
-class Program {
-  readonly ready: Promise<{ name: string }>;
-  readonly takeTurn: TakeTurn;
-  readonly end: () => void;
-
-  constructor(command: string, flags: readonly string[]) {
-    const [file, ...first] = command.split(" ").filter((word) => word !== "");
-    const child = spawn(file ?? "", [...first, ...flags], {
-      env: plainEnvironment(process.env),
-      stdio: ["pipe", "pipe", "pipe"],
-    });
-    let complaint = "";
-    child.stderr.on("data", (chunk: Buffer) => {
-      complaint = `${complaint}${chunk}`.slice(-2000);
-    });
-    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-    const failed = new Promise<never>((_, reject) => {
-      child.on("error", reject);
-      // What it said last is what it died of.
-      child.on("close", () => reject(new Error(complaint.trim().split("\n").at(-1) || "it ended")));
-    });
-    failed.catch(() => {});
-    const next = async () => {
-      const line = await Promise.race([lines.next(), failed]);
-      return line.done ? failed : JSON.parse(line.value);
-    };
-    this.ready = next();
-    this.takeTurn = (steps) => {
-      child.stdin.write(`${steps}\n`);
-      return next();
-    };
-    this.end = () => {
-      child.kill();
-    };
-    child.stdin.on("error", () => {});
-  }
 }
 
 /** The lines that a person reads. */
