@@ -1,6 +1,7 @@
-// The report's plots: which lines, and what they say of themselves. The drawing is plots/'.
+// The report's plots: which lines, and what they say of themselves. The drawing is node/plots/'.
+
+import { type LinePlot, linePlot, type Series } from "#node/plots/line-plot.ts";
 import type { Phase } from "../cells.ts";
-import { type LinePlot, linePlot, type Series } from "../plots/line-plot.ts";
 import type { CurvePoint } from "../results.ts";
 import type { Entry, Results } from "./collect.ts";
 import { summary } from "./statistics.ts";
