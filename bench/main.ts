@@ -17,6 +17,11 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
     trains: true,
     load: async () => (await import("./step.ts")).benchStep,
   },
+  curves: {
+    summary: "a training beside PyTorch's: loss of each step, held-out bits per byte, and their plots",
+    trains: true,
+    load: async () => (await import("./curves.ts")).benchCurves,
+  },
   memory: {
     summary: "peak memory of training, recomputed or not, beside the plan's estimate",
     load: async () => (await import("./memory.ts")).benchMemory,

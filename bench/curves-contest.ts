@@ -1,0 +1,132 @@
+// Several trainings of one model on the same batches, each by other code: ours, and programs that speak the protocol at the
+// head of bench/curves-pytorch.py. They take turns from one evaluation to the next. Owns no arithmetic and no files.
+import { evaluateBitsPerByte, bitsPerByte as toBitsPerByte } from "#model/eval/bits-per-byte.ts";
+import { createTrainingModel, type TrainingModelOptions } from "#model/training-model.ts";
+import type { StepResult } from "#model/types.ts";
+import type { CurvesData } from "./curves-data.ts";
+import { Program } from "./program.ts";
+
+export interface Curve {
+  /** Short, and another one for each training. */
+  readonly label: string;
+  /** What computed it, in full. */
+  readonly name: string;
+  /** Of each step: mean nats per token, and the global norm before clipping. */
+  readonly losses: number[];
+  readonly gradientNorms: number[];
+  readonly learningRates: number[];
+  readonly evaluations: Evaluation[];
+}
+
+export interface Evaluation {
+  /** Steps taken before. */
+  readonly step: number;
+  /** Held-out, by corpus. */
+  readonly bitsPerByte: Readonly<Record<string, number>>;
+}
+
+/** One that trains. */
+export interface Contestant {
+  readonly label: string;
+  readonly name: string;
+  /** Takes the next steps. */
+  train(steps: number): Promise<StepResult[]>;
+  /** Bits per byte by corpus; moves nothing. */
+  evaluate(): Promise<Record<string, number>>;
+  end(): Promise<void>;
+}
+
+export interface ContestOptions {
+  readonly steps: number;
+  readonly evaluateEvery: number;
+  /** After each turn of everyone. */
+  readonly onEvaluation?: (step: number, curves: readonly Curve[]) => void;
+}
+
+/** Ends nobody: that is the caller's. */
+export async function trainInTurns(
+  contestants: readonly Contestant[],
+  { steps, evaluateEvery, onEvaluation }: ContestOptions,
+): Promise<Curve[]> {
+  const curves = contestants.map(
+    ({ label, name }): Curve => ({
+      ...{ label, name },
+      ...{ losses: [], gradientNorms: [], learningRates: [], evaluations: [] },
+    }),
+  );
+  for (let done = 0, next = 0; ; next = Math.min(steps, done + evaluateEvery)) {
+    for (const [at, contestant] of contestants.entries()) {
+      const curve = curves[at]!;
+      if (next > done) {
+        for (const { loss, gradientNorm, learningRate } of await contestant.train(next - done)) {
+          curve.losses.push(loss);
+          curve.gradientNorms.push(gradientNorm);
+          curve.learningRates.push(learningRate);
+        }
+      }
+      curve.evaluations.push({ step: next, bitsPerByte: await contestant.evaluate() });
+    }
+    done = next;
+    onEvaluation?.(done, curves);
+    if (done === steps) return curves;
+  }
+}
+
+export async function startOurs(
+  label: string,
+  options: TrainingModelOptions,
+  { training, heldOut, byteLengths }: CurvesData,
+): Promise<Contestant> {
+  const model = await createTrainingModel(options);
+  const { threads } = options;
+  let done = 0;
+  return {
+    label,
+    name: `glossa, ${threads} thread${threads === 1 ? "" : "s"}`,
+    async train(steps) {
+      const results: StepResult[] = [];
+      for (const end = done + steps; done < end; done++) {
+        results.push(await model.trainStep(training[done]!, done));
+      }
+      return results;
+    },
+    async evaluate() {
+      const values: Record<string, number> = {};
+      for (const { name, batches } of heldOut) {
+        values[name] = (await evaluateBitsPerByte(model, batches, byteLengths)).bitsPerByte;
+      }
+      return values;
+    },
+    end: () => model.dispose(),
+  };
+}
+
+/** Rejects with what the program said last where it does not start. */
+export async function startProgram(
+  command: string,
+  settingFile: string,
+  { heldOut }: CurvesData,
+): Promise<Contestant> {
+  const program = new Program(command, ["--setting", settingFile]);
+  try {
+    const { name } = await program.ready;
+    return {
+      // "PyTorch 2.15.0+cu132, fused attention …"
+      label: name.split(",")[0]!.replace(/\+\S+/, ""),
+      name,
+      async train(steps) {
+        return ((await program.ask(`train ${steps}`)) as { steps: StepResult[] }).steps;
+      },
+      async evaluate() {
+        const { nats } = (await program.ask("evaluate")) as { nats: number[] };
+        return Object.fromEntries(
+          heldOut.map((corpus, at) => [corpus.name, toBitsPerByte(nats[at]!, corpus.bytes)]),
+        );
+      },
+      end: async () => program.end(),
+    };
+  } catch (error) {
+    program.end();
+    throw error;
+  }
+}
