@@ -4,6 +4,7 @@ import type { SyncReason } from "./core/round-state.ts";
 import type {
   BodyRoot,
   ContentId,
+  Inventory,
   Offence,
   PeerId,
   Presence,
@@ -25,6 +26,11 @@ export interface ServedContent {
   payload(id: ContentId): Promise<Uint8Array | undefined>;
   /** Updates this peer holds in rounds >= fromRound, oldest first. */
   inventory(fromRound: number): readonly SignedUpdate[];
+  /**
+   * Roots of the closed bodies in rounds >= fromRound that its updates have led to, by round; the last is the newest. A log
+   * is believed only together with the body that it is of: a peer that says no roots gives no body to anyone.
+   */
+  closedRoots?(fromRound: number): ReadonlyMap<number, BodyRoot>;
   snapshot(): SnapshotManifest | undefined;
   /** Bytes (float32 little-endian) of one tile of the body whose root is `root`, if it is the one we serve. */
   tile(root: string, index: number): Uint8Array | undefined;
@@ -46,7 +52,7 @@ export interface NetworkPort {
   publishPresence(presence: Presence): Promise<void>;
   /** Payload of an update from its author or any holder, checked for length and SHA-256. */
   fetchPayload(update: SignedUpdate, holders: readonly PeerId[], signal: AbortSignal): Promise<Uint8Array>;
-  fetchInventory(peer: PeerId, fromRound: number, signal: AbortSignal): Promise<readonly SignedUpdate[]>;
+  fetchInventory(peer: PeerId, fromRound: number, signal: AbortSignal): Promise<Inventory>;
   /**
    * Newest snapshot of `peer`, its manifest signed-for by the root; tiles come from everyone who serves that root and are
    * checked one by one.
@@ -122,6 +128,11 @@ export interface RoundTraining {
  * shared embedding behind it, all its rows; it is shared and read-only.
  */
 export interface TrainerPort {
+  /**
+   * Round of the local progress that was on its disk when it started, without what was trained ahead of it; -1 where there
+   * was none. Progress of a round later than the last published one is what `carry` is for. Undefined where it cannot say.
+   */
+  readonly progressRound?: number | undefined;
   /**
    * Fits the private embeddings for `steps` steps with the body frozen at `body` (a newcomer's first act).
    * Does not move the body. Never called where the embedding is shared.

@@ -112,6 +112,10 @@ export function onRefused(turn: Turn, event: EventOf<"refused">) {
   });
 }
 
+export function onUntimely(turn: Turn, { id }: EventOf<"untimely">) {
+  change(turn, { wanted: without(turn.state.wanted, id) });
+}
+
 /** Whether announced updates of `round` are still worth waiting for. */
 export function isPendingIn({ wanted }: RoundState, round: number): boolean {
   for (const { id, attempts } of wanted.values()) {

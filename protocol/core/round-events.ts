@@ -35,6 +35,8 @@ export type RoundEvent =
       readonly offence: Offence | undefined;
       readonly detail: string;
     }
+  /** A payload arrived when its round was not open here any more, or not yet. It may be another time. */
+  | { readonly type: "untimely"; readonly id: UpdateId }
   /** `round` may be the one after this, which the trainer takes steps of ahead. */
   | { readonly type: "stepped"; readonly round: number; readonly step: number; readonly bitsPerByte: number }
   | { readonly type: "trained"; readonly round: number }

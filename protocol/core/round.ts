@@ -3,7 +3,7 @@
 // costs time, never correctness.
 import { closeWhenComplete, leaveWhenSettled, onOpened, onPublished, watchAgreement } from "./closing.ts";
 import { noticeSilence, onPeerConnected, onPresence, onReconciled, tellPresence } from "./heartbeat.ts";
-import { fetchDue, onAnnounced, onCounted, onFetchFailed, onRefused } from "./intake.ts";
+import { fetchDue, onAnnounced, onCounted, onFetchFailed, onRefused, onUntimely } from "./intake.ts";
 import {
   continueSync,
   leaveWhenBehind,
@@ -42,6 +42,7 @@ const IS_OF_UPDATES: ReadonlySet<RoundEvent["type"]> = new Set<RoundEvent["type"
   "announced",
   "counted",
   "refused",
+  "untimely",
   "fetch-failed",
   "reconciled",
 ]);
@@ -94,6 +95,8 @@ function record(turn: Turn, event: RoundEvent) {
       return onCounted(turn, event);
     case "refused":
       return onRefused(turn, event);
+    case "untimely":
+      return onUntimely(turn, event);
     case "stepped":
       return onStepped(turn, event);
     case "trained":
@@ -101,7 +104,7 @@ function record(turn: Turn, event: RoundEvent) {
     case "published":
       return onPublished(turn, event);
     case "publish-dropped":
-      return change(turn, { busy: undefined });
+      return onPublishDropped(turn);
     case "opened":
       return onOpened(turn, event);
     case "reconciled":
@@ -134,6 +137,7 @@ function onStepped(turn: Turn, { round, step, bitsPerByte }: EventOf<"stepped">)
 function onTrained(turn: Turn, { round }: EventOf<"trained">) {
   // A round that was left meanwhile: its progress is carried, not published.
   if (turn.state.phase !== "training" || round !== turn.state.round) return;
+  if (turn.state.publishedRound >= round) return enterPhase(turn, "collecting");
   change(turn, { busy: "publishing" });
   ask(turn, { type: "publish", round });
   goAhead(turn, round + 1);
@@ -145,4 +149,11 @@ function goAhead(turn: Turn, round: number) {
   if (!overlap || (rounds !== undefined && round >= rounds)) return;
   change(turn, { aheadSteps: 0 });
   ask(turn, { type: "train-ahead", round });
+}
+
+/** What was trained is carried; where the round has an own update already, there is nothing left to do but to collect. */
+function onPublishDropped(turn: Turn) {
+  const { phase, round, publishedRound } = turn.state;
+  change(turn, { busy: undefined });
+  if (phase === "training" && publishedRound >= round) enterPhase(turn, "collecting");
 }

@@ -81,6 +81,14 @@ export interface SnapshotManifest {
   readonly updates: readonly SignedUpdate[];
 }
 
+/** Updates that a peer holds, and the closed bodies that those of closed rounds have led to. */
+export interface Inventory {
+  /** Of open and of closed rounds, oldest first. */
+  readonly updates: readonly SignedUpdate[];
+  /** Roots of its bodies at the start of closed rounds, by round, as far back as it knows them; the last is its newest. */
+  readonly closedRoots: ReadonlyMap<number, BodyRoot>;
+}
+
 /** Why a peer is penalised. Each has a weight in protocol/net/scoring.ts. */
 export type Offence =
   | "malformed-message"

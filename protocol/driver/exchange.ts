@@ -70,7 +70,7 @@ export class UpdateExchange {
   async reconcile({ peer, fromRound }: EffectOf<"reconcile">): Promise<void> {
     const { modules, dispatch, signal } = this.#context;
     try {
-      const updates = await modules.network.fetchInventory(peer, fromRound, signal);
+      const { updates } = await modules.network.fetchInventory(peer, fromRound, signal);
       for (const update of updates.slice(0, MAX_INVENTORY)) {
         if (update.announcement.round >= fromRound) this.receive(update, peer);
       }
@@ -88,7 +88,8 @@ export class UpdateExchange {
     const { options, modules, ledger, trained, state, dispatch, save, note } = this.#context;
     const training = trained.get(round);
     trained.delete(round);
-    if (training === undefined || state().phase !== "training" || state().round !== round) {
+    const { phase, round: current, publishedRound } = state();
+    if (training === undefined || phase !== "training" || current !== round || publishedRound >= round) {
       return dispatch({ type: "publish-dropped" });
     }
     const own = await ledger.compress(training.delta);
@@ -167,6 +168,8 @@ export class UpdateExchange {
     const id = { round, author, payload: content };
     if (outcome.outcome === "refused") {
       dispatch({ type: "refused", id, offence: outcome.offence, detail: outcome.detail });
+    } else if (outcome.outcome === "untimely") {
+      dispatch({ type: "untimely", id });
     } else {
       dispatch({ type: "counted", id, replaced: outcome.replaced, roots: ledger.roots() });
     }

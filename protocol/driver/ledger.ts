@@ -12,7 +12,6 @@ import {
   type BodyRoot,
   type ContentId,
   NO_BODY,
-  type Offence,
   type PeerId,
   type RunId,
   type SignedUpdate,
@@ -28,8 +27,9 @@ import type {
   DecodedUpdate,
   DescribedBody,
 } from "./arithmetic.ts";
+import { type CountOutcome, refused, UNTIMELY } from "./count-outcome.ts";
 import { OwnUpdates, PENDING_OWN_ROUNDS } from "./own-updates.ts";
-import { outside, UpdateLog } from "./update-log.ts";
+import { earlierThan, UpdateLog } from "./update-log.ts";
 
 export interface LedgerOptions extends ArithmeticOptions {
   readonly runId: RunId;
@@ -46,11 +46,6 @@ export interface LedgerModules {
 export type LedgerStart = Pick<ProtocolCheckpoint, "closedRound" | "round" | "residual" | "pendingOwn"> & {
   readonly closedBody: Float32Array | undefined;
 };
-
-/** `refused`: never counts. `untimely`: its round is closed here, or too far ahead. */
-export type CountOutcome =
-  | { readonly outcome: "counted"; readonly replaced: UpdateId | undefined }
-  | { readonly outcome: "refused"; readonly offence: Offence | undefined; readonly detail: string };
 
 type ClosedBody = DescribedBody & { readonly round: number };
 
@@ -83,7 +78,7 @@ export class Ledger {
     this.#own = new OwnUpdates(start.residual, start.pendingOwn);
   }
 
-  /** `updates`: what counts or is logged from the start, as far as it is stored. */
+  /** `updates`: what counts or is logged from the start, as far as stored. */
   static async open(
     options: LedgerOptions,
     modules: LedgerModules,
@@ -92,7 +87,9 @@ export class Ledger {
   ): Promise<Ledger> {
     const ledger = new Ledger(options, modules, start);
     if (start.closedBody !== undefined) {
-      await ledger.#begin(start.closedRound, await modules.arithmetic.describe(start.closedBody));
+      const closed = await modules.arithmetic.describe(start.closedBody);
+      await ledger.#begin(start.closedRound, closed);
+      ledger.#log.ledTo(start.closedRound, closed.root);
     }
     await ledger.#restore(updates);
     await ledger.#refresh();
@@ -147,19 +144,21 @@ export class Ledger {
 
   /** Ids of the updates that count in open rounds. */
   counted(): readonly UpdateId[] {
-    return this.#openIds();
+    return this.#log.from(this.closedRound).map(({ announcement }) => announcement);
   }
 
   /** Checks a payload, stores it and counts it in its round. */
   async count(update: SignedUpdate, payload: Uint8Array): Promise<CountOutcome> {
     const { round, author } = update.announcement;
     const rivals = this.#log.of(round);
-    const mayReplace =
+    // An own update that others bring back may have gone to the residual meanwhile.
+    const mayMoveOwn =
+      author === this.#options.self ||
       rivals.length >= MAX_UPDATES_PER_ROUND ||
       rivals.some(({ announcement }) => announcement.author === author);
-    const before = mayReplace ? this.#own.keysIn(this.#log) : NONE;
+    const before = mayMoveOwn ? this.#own.keysIn(this.#log) : NONE;
     const outcome = await this.#countPayload(update, payload, round);
-    if (outcome.outcome === "counted" && outcome.replaced !== undefined) await this.#balance(before);
+    if (outcome.outcome === "counted" && mayMoveOwn) await this.#balance(before);
     await this.#refresh();
     return outcome;
   }
@@ -186,7 +185,7 @@ export class Ledger {
     const admission = admitUpdate(id, rivals);
     if (admission.outcome !== "counts") return refused("another update of this round counts");
     const closed = this.#heldClosed();
-    if (id.round < closed.round || id.round > this.#round + ROUNDS_AHEAD) return untimely(id.round);
+    if (id.round < closed.round || id.round > this.#round + ROUNDS_AHEAD) return UNTIMELY;
     if (keptRound !== undefined) await this.#modules.store.putPayload(id.payload, keptRound, payload);
     const replaced = admission.replaces;
     if (replaced !== undefined && !(await this.#uncount(replaced))) {
@@ -195,7 +194,7 @@ export class Ledger {
     const added = await this.#arithmetic.add(id.round, updateKey(id), decoded, this.#weight(update));
     // Together, so that nobody who asks meanwhile is told of a round without either.
     if (replaced !== undefined) this.#log.remove(replaced);
-    if (added !== "added") return untimely(id.round);
+    if (added !== "added") return UNTIMELY;
     // What is counted again after a start is on disk already, and its time of arrival forgotten.
     const late = keptRound !== undefined && id.round < this.#round;
     this.#log.add(update, { late, heldRows: decoded.heldRows });
@@ -243,11 +242,11 @@ export class Ledger {
     round: number,
     theirs: readonly SignedUpdate[],
   ): Promise<number> {
-    const closed = await this.#arithmetic.describe(body);
+    const closed = { ...(await this.#arithmetic.describe(body)), round: manifest.closedRound };
     if (closed.root !== manifest.root) throw new RangeError(`the body's root is not ${manifest.root}`);
     const before = this.#own.keysIn(this.#log);
     // Where the donor's log does not reach, what this peer believed of its own updates stays as it was.
-    const beyond = outside(theirs);
+    const beyond = earlierThan(theirs);
     const believed = this.#own.pending.filter((own) => before.has(keyOf(own)) && beyond(own));
     const open = [...this.#log.from(manifest.closedRound), ...this.#own.pending].filter(
       ({ announcement }) => announcement.round >= manifest.closedRound,
@@ -258,6 +257,8 @@ export class Ledger {
     await this.#restore([...open, ...believed, ...manifest.updates, ...theirs]);
     const returned = await this.#balance(before);
     await this.#refresh();
+    // From here on others may take it over: half of a log would have them count twice what the other half has.
+    this.#log.ledTo(closed.round, closed.root);
     return returned;
   }
 
@@ -305,19 +306,21 @@ export class Ledger {
     return this.#log.from(fromRound);
   }
 
+  /** Roots of the closed bodies of rounds >= fromRound that the inventory has led to. */
+  closedRoots(fromRound: number): ReadonlyMap<number, BodyRoot> {
+    return this.#log.roots(fromRound);
+  }
+
   snapshot(): SnapshotManifest | undefined {
     if (this.#closed === undefined) return undefined;
     const { round: closedRound, root, tiles } = this.#closed;
+    if (this.#log.roots(closedRound).get(closedRound) !== root) return undefined;
     return { runId: this.#options.runId, closedRound, root, tiles, updates: this.#log.from(closedRound) };
   }
 
   tile(root: BodyRoot, index: number): Uint8Array | undefined {
     const closed = [this.#closed, this.#previousClosed].find((served) => served?.root === root);
     return closed === undefined ? undefined : tileBytes(closed.body, index);
-  }
-
-  #openIds(): UpdateId[] {
-    return this.#log.from(this.closedRound).map(({ announcement }) => announcement);
   }
 
   #weight({ announcement }: SignedUpdate): number {
@@ -386,6 +389,7 @@ export class Ledger {
     this.#previousClosed = this.#closed;
     this.#closed = { ...closed, round: round + 1 };
     const { body, root } = closed;
+    this.#log.ledTo(round + 1, root);
     await this.#modules.updateLog?.closed({ round, updates: this.#log.entries(round), body, root });
     this.#log.forgetBefore(round + 1);
     this.#own.forgetBefore(round + 1 - PENDING_OWN_ROUNDS);
@@ -393,7 +397,3 @@ export class Ledger {
 }
 
 const keyOf = ({ announcement }: SignedUpdate): string => updateKey(announcement);
-
-const refused = (detail: string): CountOutcome => ({ outcome: "refused", offence: undefined, detail });
-
-const untimely = (round: number): CountOutcome => refused(`round ${round} is not open here`);

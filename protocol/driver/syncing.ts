@@ -10,6 +10,8 @@ import { LOGGED_ROUNDS } from "./update-log.ts";
 
 /** A donor that delivers nothing for this long is given up; slow ones that deliver are not. */
 const IDLE_TIMEOUT_MS = 30_000;
+const MAX_TRIES = 4;
+const RETRY_MS = 250;
 /** A long inventory comes in parts; 16 of a wire message's most updates are 32 rounds of a thousand peers. */
 const MAX_INVENTORY_PARTS = 16;
 
@@ -56,7 +58,7 @@ async function adoptFrom(
   try {
     const { manifest, body } = await fetchBody(context, donor, roots, idle);
     const { closedRound } = manifest;
-    const theirs = await fetchLog(context, donor, Math.max(0, closedRound - LOGGED_ROUNDS), idle.signal);
+    const theirs = await fetchLog(context, donor, manifest, idle.signal);
     const round = donorRound(context, donor, closedRound);
     await new Promise<void>((resolve, reject) => {
       context.bodyLane.enqueue(async () => {
@@ -157,23 +159,48 @@ function requireExpected(
 const isOutvoted = ({ state, modules }: DriverContext): boolean =>
   closedBodyVerdict(state(), modules.clock.nowMs()).outcome === "outvoted";
 
-/** The donor's log from `fromRound` on, which tells whose updates are in its body. */
+/**
+ * The donor's log, which tells whose updates are in its body. The donor may have taken another body since it gave this one,
+ * and what led to that says nothing of this one: throws where it does not say that its log leads to `root`.
+ */
 async function fetchLog(
-  { modules }: DriverContext,
+  context: DriverContext,
   donor: PeerId,
-  fromRound: number,
+  { closedRound, root }: SnapshotManifest,
   signal: AbortSignal,
 ): Promise<readonly SignedUpdate[]> {
+  const { modules } = context;
   const log = new Map<string, SignedUpdate>();
-  for (let part = 0, from = fromRound; part < MAX_INVENTORY_PARTS; part++) {
+  for (let part = 0, from = Math.max(0, closedRound - LOGGED_ROUNDS); part < MAX_INVENTORY_PARTS; part++) {
     const known = log.size;
-    for (const update of await modules.network.fetchInventory(donor, from, signal)) {
+    const fromRound = Math.min(from, closedRound);
+    const { updates, closedRoots } = await patiently(context, signal, () =>
+      modules.network.fetchInventory(donor, fromRound, signal),
+    );
+    if (closedRoots.get(closedRound) !== root) throw new RangeError("its log is of another body by now");
+    for (const update of updates) {
       log.set(updateKey(update.announcement), update);
       from = Math.max(from, update.announcement.round);
     }
     if (log.size === known) break;
   }
   return [...log.values()];
+}
+
+/** A whole body is not given up for one lost question. */
+async function patiently<Answer>(
+  { modules }: DriverContext,
+  signal: AbortSignal,
+  ask: () => Promise<Answer>,
+): Promise<Answer> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (signal.aborted || tries === MAX_TRIES) throw error;
+      await new Promise<void>((resolve) => modules.clock.after(RETRY_MS * tries, resolve));
+    }
+  }
 }
 
 /** The round that the donor stands in, as far as the snapshot's closed round allows. */

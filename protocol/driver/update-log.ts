@@ -1,6 +1,7 @@
 // The updates that count, by round: those of open rounds, which make the body, and those of the last closed rounds,
-// which tell a peer that was away whether its update made it.
-import type { SignedUpdate } from "../core/types.ts";
+// which tell a peer that was away whether its update made it. With the roots of the closed bodies they have led to: a log
+// says nothing of another body.
+import type { BodyRoot, SignedUpdate } from "../core/types.ts";
 import { compareUpdateIds, type UpdateId, updateKey } from "../core/update-set.ts";
 import type { LoggedUpdate } from "../ports.ts";
 
@@ -22,6 +23,7 @@ interface LoggedRound {
 
 export class UpdateLog {
   readonly #rounds = new Map<number, LoggedRound>();
+  readonly #roots = new Map<number, BodyRoot>();
   #version = 0;
 
   /** Another number after each change. */
@@ -75,15 +77,29 @@ export class UpdateLog {
       .flatMap((round) => this.of(round));
   }
 
+  /** The rounds before `closedRound` have led to this body. */
+  ledTo(closedRound: number, root: BodyRoot): void {
+    this.#roots.set(closedRound, root);
+  }
+
+  /** Roots of the closed bodies of rounds >= fromRound, as far back as they are known. */
+  roots(fromRound: number): ReadonlyMap<number, BodyRoot> {
+    return new Map([...this.#roots].filter(([round]) => round >= fromRound));
+  }
+
   /** Keeps the last rounds before `closedRound`. */
   forgetBefore(closedRound: number): void {
     for (const round of [...this.#rounds.keys()]) {
       if (round < closedRound - LOGGED_ROUNDS) this.#rounds.delete(round);
     }
+    for (const round of [...this.#roots.keys()]) {
+      if (round < closedRound - LOGGED_ROUNDS) this.#roots.delete(round);
+    }
   }
 
   clear(): void {
     this.#rounds.clear();
+    this.#roots.clear();
     this.#version++;
   }
 }
@@ -100,9 +116,8 @@ function placeOf(updates: readonly SignedUpdate[], id: UpdateId): number {
   return low;
 }
 
-/** Whether an update's round lies outside those that `log` reaches over. */
-export function outside(log: readonly SignedUpdate[]): (update: SignedUpdate) => boolean {
-  const rounds = log.map(({ announcement }) => announcement.round);
-  const [oldest, newest] = [Math.min(...rounds), Math.max(...rounds)];
-  return ({ announcement: { round } }) => round < oldest || round > newest;
+/** Whether an update's round lies before those that `log` reaches over. */
+export function earlierThan(log: readonly SignedUpdate[]): (update: SignedUpdate) => boolean {
+  const oldest = Math.min(...log.map(({ announcement }) => announcement.round));
+  return ({ announcement: { round } }) => round < oldest;
 }

@@ -1,9 +1,9 @@
 // Anti-entropy: the updates a peer holds, and the check that every one of them was signed by its author.
 import { setImmediate } from "node:timers/promises";
-import type { PeerId, RunId, SignedUpdate } from "../core/types.ts";
+import type { Inventory, PeerId, RunId, SignedUpdate } from "../core/types.ts";
 import type { ServedContent } from "../ports.ts";
 import { openUpdate } from "../wire/signed.ts";
-import { MAX_INVENTORY_UPDATES } from "../wire/transfer.ts";
+import { MAX_CLOSED_ROOTS, MAX_INVENTORY_UPDATES } from "../wire/transfer.ts";
 import { verifyOpened } from "./signatures.ts";
 import type { StreamModules, Streams } from "./streams.ts";
 import { MisbehaviourError } from "./streams.ts";
@@ -15,22 +15,30 @@ export function serveInventories(
   streams: Streams,
   contentOf: (runId: RunId) => ServedContent | undefined,
 ): Promise<void> {
-  return streams.answer("inventory", async ({ runId, fromRound }) => ({
-    updates: contentOf(runId)?.inventory(fromRound).slice(0, MAX_INVENTORY_UPDATES) ?? [],
-  }));
+  return streams.answer("inventory", async ({ runId, fromRound }) => {
+    const content = contentOf(runId);
+    const roots = [...(content?.closedRoots?.(fromRound) ?? [])].slice(-MAX_CLOSED_ROOTS);
+    return {
+      updates: content?.inventory(fromRound).slice(0, MAX_INVENTORY_UPDATES) ?? [],
+      closedRoots: new Map(roots),
+    };
+  });
 }
 
-/** Updates `peer` holds in rounds >= fromRound, all verified. Throws NetworkError as `Streams.ask`. */
+/** What `peer` holds in rounds >= fromRound, all signatures verified. Throws NetworkError as `Streams.ask`. */
 export async function fetchInventory(
   streams: Streams,
   peer: PeerId,
   request: { runId: RunId; fromRound: number },
   penalise: StreamModules["penalise"],
   signal: AbortSignal,
-): Promise<readonly SignedUpdate[]> {
-  const { updates } = await streams.ask(peer, "inventory", request, signal);
+): Promise<Inventory> {
+  const { updates, closedRoots } = await streams.ask(peer, "inventory", request, signal);
   await verifyUpdates(updates, request.runId, peer, penalise);
-  return updates.filter(({ announcement }) => announcement.round >= request.fromRound);
+  return {
+    updates: updates.filter(({ announcement }) => announcement.round >= request.fromRound),
+    closedRoots,
+  };
 }
 
 /** One foreign or forged update condemns the whole list: its sender was to check each before taking it up. */

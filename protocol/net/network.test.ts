@@ -127,15 +127,20 @@ test("a payload nobody has is a typed failure that lists who was asked", async (
 
 test("an inventory comes with verified signatures and only from the asked round on", async () => {
   const held: Awaited<ReturnType<typeof updateOf>>[] = [];
+  const roots = [2, 3, 4].map((round) => [round, `${round}b`.repeat(32)] as const);
   const holder = await run.join(
     {},
-    { inventory: (fromRound) => held.filter((u) => u.announcement.round >= fromRound) },
+    {
+      inventory: (fromRound) => held.filter((u) => u.announcement.round >= fromRound),
+      closedRoots: (fromRound) => new Map(roots.filter(([round]) => round >= fromRound)),
+    },
   );
   for (const round of [2, 3, 4]) held.push(await updateOf(holder.network, Uint8Array.of(round), round));
   const reader = await run.join();
   await until(() => expect(areConnected([holder, reader], 1)).toBe(true));
-  const updates = await reader.network.fetchInventory(holder.network.self, 3, signal());
+  const { updates, closedRoots } = await reader.network.fetchInventory(holder.network.self, 3, signal());
   expect(updates).toEqual(held.slice(1));
+  expect([...closedRoots]).toEqual(roots.slice(1));
 });
 
 test("a port in use, a foreign address and a bad multiaddr are told apart", async () => {

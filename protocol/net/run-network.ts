@@ -4,6 +4,7 @@ import type { GossipSub, SubscriptionChangeData } from "@chainsafe/libp2p-gossip
 import { peerIdFromString } from "@libp2p/peer-id";
 import type {
   ContentId,
+  Inventory,
   Offence,
   PeerId,
   Presence,
@@ -254,7 +255,7 @@ export class HostedRun implements RunNetwork {
     return fetchPayload(streams, update, sources, penalise, this.#untilStopped(signal));
   }
 
-  fetchInventory(peer: PeerId, fromRound: number, signal: AbortSignal): Promise<readonly SignedUpdate[]> {
+  fetchInventory(peer: PeerId, fromRound: number, signal: AbortSignal): Promise<Inventory> {
     const { streams, penalise } = this.#parts;
     const request = { runId: this.runId, fromRound };
     return fetchInventory(streams, peer, request, penalise, this.#untilStopped(signal));

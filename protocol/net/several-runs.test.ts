@@ -78,7 +78,7 @@ test("two of three peers form a second run whenever each joins, and the third he
   await first.network.publishUpdate(update);
   await until(() => expect(second.updates).toEqual([update]));
   expect(payload.equals(await second.network.fetchPayload(update, [], signal()))).toBe(true);
-  expect(await first.network.fetchInventory(ben.network.self, 0, signal())).toEqual([update]);
+  expect((await first.network.fetchInventory(ben.network.self, 0, signal())).updates).toEqual([update]);
   // A run is no secret: whoever knows its id is served. What Eve did not do is ask.
   await expect(eve.network.fetchPayload(update, [ada.network.self], signal())).resolves.toHaveLength(600_000);
 
@@ -109,7 +109,9 @@ test("whoever leaves the second run stays in the first, serves nothing of the se
   await expect(fetchRunManifest(runId, ben.network.addresses(), signal())).rejects.toMatchObject({
     code: "manifest-not-found",
   });
-  await expect(first.network.fetchInventory(ben.network.self, 0, signal())).resolves.toEqual([]);
+  await expect(first.network.fetchInventory(ben.network.self, 0, signal())).resolves.toMatchObject({
+    updates: [],
+  });
 
   await expect(joinGroup(ada)).rejects.toThrow("already");
   const again = await joinGroup(ben);

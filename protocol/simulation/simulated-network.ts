@@ -1,7 +1,14 @@
 // A network on a virtual clock: seeded latency, loss, duplication and reordering of gossip, partitions, unanswered
 // requests; where asked for also bandwidth, a bounded number of connections, and bans. Implements NetworkPort; how
 // payloads and bodies are fetched, and the checks that a real network owes for them, is in transfers.ts.
-import type { Offence, PeerId, Presence, SignedUpdate, UpdateAnnouncement } from "../core/types.ts";
+import type {
+  Inventory,
+  Offence,
+  PeerId,
+  Presence,
+  SignedUpdate,
+  UpdateAnnouncement,
+} from "../core/types.ts";
 import { OffenceBook } from "../net/offences.ts";
 import type { NetworkPort, ServedContent } from "../ports.ts";
 import { type Disturbance, Disturbances } from "./disturbances.ts";
@@ -30,6 +37,9 @@ const STREAM_TIMEOUT_MS = 15_000;
 /** protocol/net: a search for more peers, and how long a silent link lives (link-watch.ts, with its interval). */
 const SEARCH_INTERVAL_MS = 700;
 const SILENT_LINK_MS = 127_500;
+
+/** In an inventory. */
+const ROOT_BYTES = 32;
 
 /** One for all: made anew for each vain request of a large swarm, its stack alone is a tenth of the time. */
 const NOT_CONNECTED = new Error("the peer is not connected");
@@ -215,14 +225,18 @@ export class SimulatedNetwork {
     peer: PeerId,
     fromRound: number,
     signal: AbortSignal,
-  ): Promise<readonly SignedUpdate[]> {
+  ): Promise<Inventory> {
     return this.request(
       self,
       peer,
       "control",
       signal,
-      (content) => content.inventory(fromRound),
-      (updates) => this.sizes.request + this.sizes.listed * updates.length,
+      (content): Inventory => ({
+        updates: content.inventory(fromRound),
+        closedRoots: content.closedRoots?.(fromRound) ?? new Map(),
+      }),
+      ({ updates, closedRoots }) =>
+        this.sizes.request + this.sizes.listed * updates.length + ROOT_BYTES * closedRoots.size,
     );
   }
 

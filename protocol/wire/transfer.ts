@@ -1,7 +1,7 @@
 // Inventories and snapshots: what a peer asks another of the same run for, one response each.
 import { MAX_BODY_VALUES } from "../core/layout.ts";
 import { tileCount } from "../core/merkle.ts";
-import type { ContentId, RunId, SignedUpdate, SnapshotManifest } from "../core/types.ts";
+import type { Inventory, RunId, SignedUpdate, SnapshotManifest } from "../core/types.ts";
 import type { Codec } from "./codec.ts";
 import { protoCodec } from "./codec.ts";
 import { FieldError } from "./decoded.ts";
@@ -18,6 +18,8 @@ import { openUpdate } from "./signed.ts";
 
 /** Two open rounds of a thousand peers. A longer inventory is cut at its newest end and asked for again. */
 export const MAX_INVENTORY_UPDATES = 2048;
+/** An update log's 32 rounds and the body that they lead to. */
+export const MAX_CLOSED_ROOTS = 33;
 export const MAX_SNAPSHOT_TILES = tileCount(MAX_BODY_VALUES);
 
 export interface InventoryRequest {
@@ -26,9 +28,7 @@ export interface InventoryRequest {
 }
 
 /** The updates are bounded but their signatures are unchecked until protocol/net has verified each. */
-export interface InventoryResponse {
-  readonly updates: readonly SignedUpdate[];
-}
+export type InventoryResponse = Inventory;
 
 export interface SnapshotRequest {
   readonly runId: RunId;
@@ -80,8 +80,22 @@ export const inventoryRequestCodec: Codec<InventoryRequest> = protoCodec(Invento
 });
 
 export const inventoryResponseCodec: Codec<InventoryResponse> = protoCodec(InventoryResponseSchema, {
-  write: ({ updates }) => ({ updates: writeUpdates(updates) }),
-  read: ({ updates }) => ({ updates: readUpdates(updates) }),
+  write: ({ updates, closedRoots }) => ({
+    updates: writeUpdates(updates),
+    closedRound: writeInt31(Math.max(0, ...closedRoots.keys()), "closedRound"),
+    // Without a gap: the number of each follows from the newest.
+    closedRoots: writeHashes([...closedRoots.values()], "closedRoots", MAX_CLOSED_ROOTS),
+  }),
+  read: ({ updates, closedRound, closedRoots }) => {
+    const newest = readInt31(closedRound, "closedRound");
+    const roots = readHashes(closedRoots, "closedRoots", MAX_CLOSED_ROOTS);
+    if (roots.length > newest + 1) throw new FieldError("closedRoots has roots of rounds before the first");
+    const oldest = newest + 1 - roots.length;
+    return {
+      updates: readUpdates(updates),
+      closedRoots: new Map(roots.map((root, at) => [oldest + at, root])),
+    };
+  },
 });
 
 export const snapshotRequestCodec: Codec<SnapshotRequest> = protoCodec(SnapshotRequestSchema, {
@@ -98,7 +112,7 @@ export const snapshotResponseCodec: Codec<SnapshotResponse> = protoCodec(Snapsho
             runId: writeHex32(snapshot.runId, "runId"),
             closedRound: writeInt31(snapshot.closedRound, "closedRound"),
             root: writeHex32(snapshot.root, "root"),
-            tiles: writeTiles(snapshot.tiles),
+            tiles: writeHashes(snapshot.tiles, "tiles", MAX_SNAPSHOT_TILES),
             updates: writeUpdates(snapshot.updates),
           },
         },
@@ -107,24 +121,24 @@ export const snapshotResponseCodec: Codec<SnapshotResponse> = protoCodec(Snapsho
       runId: readHex32(snapshot.runId, "runId"),
       closedRound: readInt31(snapshot.closedRound, "closedRound"),
       root: readHex32(snapshot.root, "root"),
-      tiles: readTiles(snapshot.tiles),
+      tiles: readHashes(snapshot.tiles, "tiles", MAX_SNAPSHOT_TILES),
       updates: readUpdates(snapshot.updates),
     },
   }),
 });
 
-function writeTiles(tiles: readonly ContentId[]): Uint8Array<ArrayBuffer> {
-  if (tiles.length > MAX_SNAPSHOT_TILES) throw new RangeError(`more than ${MAX_SNAPSHOT_TILES} tiles`);
-  const bytes = new Uint8Array(tiles.length * SHA256_BYTES);
-  for (const [index, tile] of tiles.entries()) bytes.set(writeHex32(tile, "tile"), index * SHA256_BYTES);
+function writeHashes(hashes: readonly string[], field: string, most: number): Uint8Array<ArrayBuffer> {
+  if (hashes.length > most) throw new RangeError(`more than ${most} ${field}`);
+  const bytes = new Uint8Array(hashes.length * SHA256_BYTES);
+  for (const [index, hash] of hashes.entries()) bytes.set(writeHex32(hash, field), index * SHA256_BYTES);
   return bytes;
 }
 
-function readTiles(bytes: Uint8Array): readonly ContentId[] {
+function readHashes(bytes: Uint8Array, field: string, most: number): readonly string[] {
   const count = bytes.byteLength / SHA256_BYTES;
-  if (!Number.isInteger(count)) throw new FieldError("tiles is not a whole number of hashes");
-  if (count > MAX_SNAPSHOT_TILES) throw new FieldError(`more than ${MAX_SNAPSHOT_TILES} tiles`, "oversized");
+  if (!Number.isInteger(count)) throw new FieldError(`${field} is not a whole number of hashes`);
+  if (count > most) throw new FieldError(`more than ${most} ${field}`, "oversized");
   return Array.from({ length: count }, (_, index) =>
-    readHex32(bytes.subarray(index * SHA256_BYTES, (index + 1) * SHA256_BYTES), "tile"),
+    readHex32(bytes.subarray(index * SHA256_BYTES, (index + 1) * SHA256_BYTES), field),
   );
 }

@@ -59,7 +59,13 @@ export const SAMPLES: WireMessages = {
   storeManifestRequest: { manifest: Uint8Array.of(0x7b, 0x7d) },
   storeManifestResponse: { stored: false, reason: "the manifest is not a JSON object" },
   inventoryRequest: { runId, fromRound: 6 },
-  inventoryResponse: { updates: [SIGNED] },
+  inventoryResponse: {
+    updates: [SIGNED],
+    closedRoots: new Map([
+      [4, hex("c4")],
+      [5, hex("d4")],
+    ]),
+  },
   snapshotRequest: { runId },
   snapshotResponse: {
     snapshot: { runId, closedRound: 5, root: hex("d4"), tiles: [hex("01"), hex("02")], updates: [SIGNED] },
