@@ -110,6 +110,7 @@ class RoundDriver implements Driver {
   readonly content: ServedContent = {
     payload: (id) => this.#modules.store.payload(id),
     inventory: (fromRound) => this.#running?.context.ledger.inventory(fromRound) ?? [],
+    closedRoots: (fromRound) => this.#running?.context.ledger.closedRoots(fromRound) ?? new Map(),
     snapshot: () => this.#running?.context.ledger.snapshot(),
     tile: (root, index) => this.#running?.context.ledger.tile(root, index),
     offer: async (update, from) => (await this.#running?.exchange.offered(update, from)) ?? false,
@@ -131,14 +132,17 @@ class RoundDriver implements Driver {
       Math.floor(clock.nowMs()),
       (checkpoint?.presenceSequence ?? 0) + PRESENCE_RESERVE,
     );
+    const publishedRound = checkpoint?.publishedRound ?? -1;
+    const { progressRound } = this.#modules.trainer;
     const state = initialRoundState(
       {
         rules: roundRules(this.#options),
         self: network.self,
         roots: ledger.roots(),
         round: ledger.round,
-        publishedRound: checkpoint?.publishedRound ?? -1,
+        publishedRound,
         experienced: checkpoint !== undefined,
+        unpublished: progressRound === undefined ? undefined : progressRound > publishedRound,
         counted: ledger.counted(),
       },
       clock.nowMs(),
@@ -151,7 +155,7 @@ class RoundDriver implements Driver {
       exchange.receive(update, network.self);
       if (update.announcement.author === network.self) await exchange.announce(update);
     }
-    if (state.unpublished) reclaimProgress(context, state.round);
+    if (state.unpublished && progressRound === undefined) reclaimProgress(context, state.round);
     signal.addEventListener("abort", () => this.requestStop(), { once: true });
     this.#tick();
   }

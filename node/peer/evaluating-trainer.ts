@@ -18,6 +18,10 @@ export class EvaluatingTrainer implements TrainerPort {
     this.#options = options;
   }
 
+  get progressRound(): number | undefined {
+    return this.#trainer.progressRound;
+  }
+
   warmUp(...args: Parameters<TrainerPort["warmUp"]>): Promise<void> {
     return this.#trainer.warmUp(...args);
   }

@@ -71,6 +71,8 @@ export interface CreateResult {
   readonly embeddingParameters: number;
   /** Where an earlier life of this peer stopped, if there was one. */
   readonly resumed: RoundProgress | undefined;
+  /** As TrainerPort says it. */
+  readonly progressRound: number;
 }
 
 /** `held` is the held part of the shared parameters (see shared-parameters.ts). */

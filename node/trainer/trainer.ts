@@ -31,6 +31,7 @@ export class Trainer implements TrainerPort {
   /** What a new process is told first: everything that the last one was told and that is in no checkpoint. */
   #prepared: PrepareOptions | undefined;
   #created: CreateOptions | undefined;
+  #progressRound: number | undefined;
   #entered: TrainerMethods["enterGroup"]["args"] | undefined;
 
   constructor({ onResume, ...options }: TrainerOptions = {}) {
@@ -73,7 +74,12 @@ export class Trainer implements TrainerPort {
     const result = await this.#ask("create", held, { signal });
     // Whatever device was the fastest, it stays: another one gives other bits.
     this.#created = { ...options, device: result.device };
+    this.#progressRound = result.progressRound;
     return result;
+  }
+
+  get progressRound(): number | undefined {
+    return this.#progressRound;
   }
 
   async warmUp(

@@ -134,6 +134,7 @@ async function create(options: CreateOptions): Promise<CreateResult> {
     bodyParameters,
     embeddingParameters: embedding.length,
     resumed: checkpoint?.progress,
+    progressRound: (checkpoint?.handed ?? checkpoint)?.progress.round ?? -1,
   };
 }
 

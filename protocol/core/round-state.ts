@@ -106,18 +106,20 @@ export interface InitialState {
   readonly round: number;
   readonly publishedRound: number;
   readonly experienced: boolean;
+  /** Whether the trainer has progress that is not published; undefined: unless the round's update is. */
+  readonly unpublished?: boolean | undefined;
   readonly counted: readonly UpdateId[];
 }
 
 export function initialRoundState(initial: InitialState, nowMs: number): RoundState {
-  const { counted, ...known } = initial;
+  const { counted, unpublished, ...known } = initial;
   return {
     ...known,
     phase: "waiting",
     startedMs: nowMs,
     phaseSinceMs: nowMs,
     roundStartsMs: new Map([[initial.round, nowMs]]),
-    unpublished: initial.experienced && initial.publishedRound < initial.round,
+    unpublished: unpublished ?? (initial.experienced && initial.publishedRound < initial.round),
     busy: undefined,
     step: 0,
     bitsPerByte: 0,

@@ -4,9 +4,9 @@ import type { EffectOf } from "../core/round-events.ts";
 import type { DriverContext } from "./context.ts";
 
 /**
- * After a restart, before anything else is trained: has the trainer stand in the round that was not published yet, with
- * the progress it has of that very round or with none. A later `carry` then carries exactly what nobody has seen,
- * also where the trainer's last checkpoint is older than the protocol's.
+ * After a restart of a trainer that cannot say what it stands in, before anything else is trained: has it stand in the
+ * round that was not published yet, with the progress it has of that very round or with none. A later `carry` then carries
+ * nothing that was published, also where the trainer's last checkpoint is older than the protocol's.
  */
 export function reclaimProgress(context: DriverContext, round: number): void {
   const { trainingLane, ledger, modules } = context;

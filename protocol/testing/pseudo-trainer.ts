@@ -50,6 +50,10 @@ export class PseudoTrainer implements TrainerPort {
     this.#memory = structuredClone(disk);
   }
 
+  get progressRound(): number {
+    return this.#disk.handed?.round ?? this.#disk.round;
+  }
+
   async warmUp(
     _body: Float32Array,
     steps: number,
