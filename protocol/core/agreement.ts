@@ -1,7 +1,7 @@
 // Do the closed bodies agree, and if not, whose counts? The rule: at the newest closed round where enough have spoken the
 // plurality counts, a tie goes to the lower root. Everyone applies it to what they see, so that two peers that see the
 // same presences never swap bodies.
-import { isVoting, type Member, type Members } from "./membership.ts";
+import { hasDeparted, isVoting, type Member, type Members } from "./membership.ts";
 import { type RoundState, reachOf } from "./round-state.ts";
 import type { BodyRoot, PeerId } from "./types.ts";
 
@@ -21,9 +21,14 @@ export const votingMembers = (members: Members, nowMs: number): Member[] =>
   [...members.values()].filter((member) => isVoting(member, nowMs));
 
 export function closedBodyVerdict(state: RoundState, nowMs: number): Verdict {
-  const unanimous = unanimousRound(state, nowMs);
+  // Where the run is over, those who have left are not forgotten: the last to go must not follow the last but one.
+  const counts =
+    state.phase === "settling"
+      ? (member: Member) => isVoting(member, nowMs) || hasDeparted(member, nowMs)
+      : (member: Member) => isVoting(member, nowMs);
+  const unanimous = unanimousRound(state, counts);
   if (unanimous !== undefined) return { outcome: "agreed", closedRound: unanimous };
-  const voters = votingMembers(state.members, nowMs);
+  const voters = [...state.members.values()].filter(counts);
   const newestFirst = [...state.closedRoots].sort(([a], [b]) => b - a);
   for (const [closedRound, own] of newestFirst) {
     const ballots = voters.flatMap((voter) => {
@@ -38,20 +43,26 @@ export function closedBodyVerdict(state: RoundState, nowMs: number): Verdict {
     // No body is given up that those who have not spoken could still bring level.
     const silent = voters.length - ballots.length;
     if (votes.get(own)! + silent >= most && silent > 0) continue;
-    const donors = ballots.filter(({ root }) => root === winner).map(({ peer }) => peer);
+    const donors = ballots
+      .filter(({ root, peer }) => root === winner && isVoting(state.members.get(peer)!, nowMs))
+      .map(({ peer }) => peer);
+    if (donors.length === 0) break;
     return { outcome: "outvoted", closedRound, root: winner, donors };
   }
   return { outcome: "undecided" };
 }
 
 /** The newest closed round on which anyone votes, if all who do name this peer's root: the usual case, in one pass. */
-function unanimousRound({ members, closedRoots }: RoundState, nowMs: number): number | undefined {
+function unanimousRound(
+  { members, closedRoots }: RoundState,
+  counts: (member: Member) => boolean,
+): number | undefined {
   for (const round of [...closedRoots.keys()].sort((a, b) => b - a)) {
     const own = closedRoots.get(round);
     let votes = 0;
     for (const member of members.values()) {
       const root = member.closedRoots.get(round);
-      if (root === undefined || !isVoting(member, nowMs)) continue;
+      if (root === undefined || !counts(member)) continue;
       if (root !== own) return undefined;
       votes++;
     }

@@ -2,7 +2,7 @@
 // entering a round. Also how a peer that was outvoted or left behind comes back.
 import { campToJoin, distances, donorsOf, pluralityRoots } from "./agreement.ts";
 import { forgetClosed, onAnnounced } from "./intake.ts";
-import { active, distrust, isParticipating, type Member } from "./membership.ts";
+import { active, DISTRUST_MS, distrust, isParticipating, type Member, trust } from "./membership.ts";
 import { campOfNewcomer, isReady, mustWarmUp } from "./newcomer.ts";
 import type { EventOf } from "./round-events.ts";
 import { closedRoundAt, countedByRound, holdsBody, reachOf, type SyncReason } from "./round-state.ts";
@@ -119,6 +119,7 @@ export function onSynced(turn: Turn, event: EventOf<"synced">) {
   const { state, nowMs } = turn;
   const reason = state.sync?.reason ?? "behind";
   change(turn, {
+    members: trust(state.members, donor),
     round,
     roots,
     closedRoots: new Map([[closedRound, roots.closedRoot]]),
@@ -138,7 +139,9 @@ export function onSynced(turn: Turn, event: EventOf<"synced">) {
 export function onSyncFailed(turn: Turn, event: EventOf<"sync-failed">) {
   const { state, nowMs } = turn;
   let { members } = state;
-  for (const donor of event.donors) members = distrust(members, donor, nowMs);
+  // Who takes part here and is merely hard to reach has its vote back soon.
+  const firstMs = state.sync?.reason === "diverged" ? SYNC_RETRY_MS : DISTRUST_MS;
+  for (const donor of event.donors) members = distrust(members, donor, nowMs, firstMs);
   note(turn, { type: "sync-failed", donors: event.donors, detail: event.detail });
   const { sync } = state;
   if (sync === undefined || sync.reason === "diverged") return change(turn, { members, sync: undefined });

@@ -18,12 +18,15 @@ export type Members = LinearMap<PeerId, Member>;
 
 /** Five presences may be lost in a row before a peer counts as gone. */
 export const ACTIVE_MS = 10_000;
+/** As long as the last ones of a run wait for one another, and some more. */
+const DEPARTED_MS = 120_000;
 /** A vote looks back at most this many rounds. */
 export const KEPT_CLOSED_ROOTS = 4;
 /** Identities are free: beyond this many, unknown ones are not remembered while all known ones are active. */
 const MAX_MEMBERS = 10_000;
-/** First distrust; doubles each time up to 11 minutes. */
-const DISTRUST_MS = 10_000;
+/** First distrust; doubles each time, up to 64 times that, unless some time has passed without another. */
+export const DISTRUST_MS = 10_000;
+const FORGIVEN_AFTER_MS = 60_000;
 const MAX_DISTRUST_DOUBLINGS = 6;
 
 /** Peers that hold a body of their own and move through rounds: they are waited for, and they vote. */
@@ -38,6 +41,10 @@ export const isParticipating = (member: Member, nowMs: number): boolean =>
 
 export const isVoting = (member: Member, nowMs: number): boolean =>
   isActive(member, nowMs) && VOTING.has(member.presence.phase) && member.distrustedUntilMs <= nowMs;
+
+/** Said goodbye, and not long ago: what it held at the end is how the run has ended for it. */
+export const hasDeparted = ({ presence, seenMs }: Member, nowMs: number): boolean =>
+  presence.leaving && nowMs - seenMs < DEPARTED_MS;
 
 /** The members after a presence; the same map where it is stale, repeated or beyond the bound. */
 export function withPresence(members: Members, presence: Presence, nowMs: number): Members {
@@ -73,15 +80,23 @@ export function withClosedRoot(
   return new Map([...kept, [round, root]]);
 }
 
-export function distrust(members: Members, peer: PeerId, nowMs: number): Members {
+export function distrust(members: Members, peer: PeerId, nowMs: number, firstMs = DISTRUST_MS): Members {
   const member = members.get(peer);
   if (member === undefined) return members;
-  const doublings = Math.min(member.distrusts, MAX_DISTRUST_DOUBLINGS);
+  const before = nowMs - member.distrustedUntilMs < FORGIVEN_AFTER_MS ? member.distrusts : 0;
+  const doublings = Math.min(before, MAX_DISTRUST_DOUBLINGS);
   return members.with(peer, {
     ...member,
-    distrusts: member.distrusts + 1,
-    distrustedUntilMs: nowMs + DISTRUST_MS * 2 ** doublings,
+    distrusts: before + 1,
+    distrustedUntilMs: nowMs + firstMs * 2 ** doublings,
   });
+}
+
+/** It has given what it claimed: what went wrong before was the way to it. */
+export function trust(members: Members, peer: PeerId): Members {
+  const member = members.get(peer);
+  if (member === undefined || member.distrusts === 0) return members;
+  return members.with(peer, { ...member, distrusts: 0, distrustedUntilMs: 0 });
 }
 
 export const active = (members: Members, nowMs: number): Member[] =>

@@ -3,8 +3,8 @@
 // framework: the unit test takes some seeds of it, the benchmark many.
 import type { Phase } from "../core/types.ts";
 import { seededRandom, seedOf } from "../simulation/random.ts";
-import { imbalance, ROUNDING } from "./balance.ts";
 import { Liar, type Lie } from "./liar.ts";
+import { problemOf } from "./problems.ts";
 import { Swarm, type SwarmPeer } from "./swarm.ts";
 
 /** What happens. Messages are those from and to the victim. */
@@ -74,7 +74,11 @@ export async function runCase({ fault, moment, seed, overlap }: MatrixCase): Pro
   const longestMs = moment === "settling" ? LONGEST_LAST_FAULT_MS : LONGEST_FAULT_MS;
   await strike(swarm, victim.peer, fault, 500 + (longestMs - 500) * random(), random);
   const finished = await swarm.clock.run(LIMIT_MS, () => swarm.live().length === 0);
-  return problemOf(swarm, finished);
+  return problemOf(
+    swarm,
+    swarm.list.filter(({ id }) => id !== "eve"),
+    finished,
+  );
 }
 
 interface Victim {
@@ -178,24 +182,4 @@ async function strike(
     case "lie":
       new Liar(swarm, "mallory", LIES[Math.floor(LIES.length * random())]!, peer);
   }
-}
-
-function problemOf(swarm: Swarm, finished: boolean): string | undefined {
-  const peers = swarm.list.filter(({ id }) => id !== "eve");
-  const failed = peers.find(({ failure }) => failure !== undefined);
-  if (failed !== undefined) return `${failed.id} failed: ${String(failed.failure)}`;
-  if (!finished) {
-    const standing = swarm.live().map(({ id, driver }) => {
-      const { phase, round } = driver.status();
-      return `${id} ${phase} in round ${round}`;
-    });
-    return `not finished: ${standing.join(", ")}`;
-  }
-  const roots = new Set(peers.map(({ outcome }) => outcome?.root));
-  if (roots.size !== 1) return `${roots.size} bodies at the end`;
-  for (const peer of peers) {
-    const lost = imbalance(swarm, peer, peers[0]!);
-    if (lost >= ROUNDING) return `${peer.id} has lost ${lost} of a value`;
-  }
-  return undefined;
 }
