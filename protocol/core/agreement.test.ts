@@ -57,6 +57,25 @@ describe("the vote on closed bodies", () => {
     expect(verdictOf(bench)).toMatchObject({ outcome: "outvoted", closedRound: 4, donors: ["ada", "bea"] });
   });
 
+  it("of one that settles counts who has said goodbye, but takes nothing from them", () => {
+    const gone = { lineage: "x", phase: "done", leaving: true } as const;
+    const bench = having({ ada: gone, bea: gone, cleo: { lineage: "a" } });
+    expect(verdictOf(bench)).toMatchObject({ outcome: "outvoted", root: rootNamed("a4") });
+    bench.state = { ...bench.state, phase: "settling" };
+    expect(verdictOf(bench).outcome).toBe("undecided");
+    bench.hear("dora", { lineage: "x" });
+    expect(verdictOf(bench)).toMatchObject({ outcome: "outvoted", root: rootNamed("x4"), donors: ["dora"] });
+    bench.nowMs += 120_000;
+    bench.hear("cleo", { lineage: "a" });
+    expect(verdictOf(bench)).toMatchObject({ outcome: "outvoted", root: rootNamed("a4") });
+  });
+
+  it("of one that settles does not wait for those who have left before they came so far", () => {
+    const bench = having({ ada: { lineage: "a" }, bea: { round: 1, phase: "done", leaving: true } });
+    bench.state = { ...bench.state, phase: "settling" };
+    expect(verdictOf(bench)).toMatchObject({ outcome: "outvoted", root: rootNamed("a4") });
+  });
+
   it("is the same for two peers that see the same", () => {
     const one = closedBodyVerdict(having({ ada: { lineage: "a" } }).state, 0);
     const other = having({ ada: {} });

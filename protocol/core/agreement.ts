@@ -40,8 +40,10 @@ export function closedBodyVerdict(state: RoundState, nowMs: number): Verdict {
     const most = Math.max(...votes.values());
     const winner = [...votes.keys()].filter((root) => votes.get(root) === most).sort()[0]!;
     if (winner === own) return { outcome: "agreed", closedRound };
-    // No body is given up that those who have not spoken could still bring level.
-    const silent = voters.length - ballots.length;
+    // No body is given up that those who have not spoken could still bring level. Who has left will not speak.
+    const silent = voters.filter(
+      (voter) => !voter.closedRoots.has(closedRound) && isVoting(voter, nowMs),
+    ).length;
     if (votes.get(own)! + silent >= most && silent > 0) continue;
     const donors = ballots
       .filter(({ root, peer }) => root === winner && isVoting(state.members.get(peer)!, nowMs))
