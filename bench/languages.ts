@@ -28,16 +28,22 @@ export interface PeerText {
   readonly data: TokenDataset;
 }
 
-/** Calls `work` with the texts as each language's own tokenizer has them, and removes their files afterwards. */
+/**
+ * Calls `work` with the texts as each language's own tokenizer has them, and removes their files afterwards.
+ * `vocabularyShare`: of the demo's vocabularies; smaller ones make steps cheaper.
+ */
 export async function withTexts<Result>(
   { model, training }: RunConfig,
   work: (texts: readonly PeerText[]) => Promise<Result>,
+  vocabularyShare = 1,
 ): Promise<Result> {
   const cacheDirectory = await mkdtemp(join(tmpdir(), "glossa-bench-"));
   try {
     const texts: PeerText[] = [];
     for (const { name, path, vocabularySize } of await demoCorpora()) {
-      const tokenizer = await trainTokenizer(readDocuments([path]), { vocabularySize });
+      const tokenizer = await trainTokenizer(readDocuments([path]), {
+        vocabularySize: Math.round(vocabularyShare * vocabularySize),
+      });
       const minimumValidationTokens = training.batchSize * model.sequenceLength + 1;
       const data = await prepareTokens({ paths: [path], tokenizer, cacheDirectory, minimumValidationTokens });
       texts.push({ name, tokenizer, data });
