@@ -88,7 +88,7 @@ export async function benchAveragingQuality(args: string[]): Promise<void> {
 }
 
 /** `topk-128` is codec topk with k = 128; a name that is no codec is for parseRunConfig to refuse. */
-function codecChoice(choice: string): { codec: CodecName; topK: number } {
+export function codecChoice(choice: string): { codec: CodecName; topK: number } {
   const match = /^topk-(\d+)$/.exec(choice);
   return match === null
     ? { codec: choice as CodecName, topK: DEFAULT_TOP_K }

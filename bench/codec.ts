@@ -1,14 +1,10 @@
 // `npm run bench -- codec`: what the codecs cost and what they lose on a real update, and how fast updates are summed
 // and bodies hashed. Measures the production code as it is; decides nothing.
-import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
-import { gunzipSync } from "node:zlib";
 import { bodyTensors } from "#model/architecture.ts";
-import { genesisBody, initialEmbedding } from "#model/genesis.ts";
-import { createTrainingModel } from "#model/training-model.ts";
-import type { Batch } from "#model/types.ts";
+import { genesisBody } from "#model/genesis.ts";
 import { ReplicatedBody } from "#protocol/core/averaging.ts";
 import type { Codec } from "#protocol/core/codec/codec.ts";
 import { int4Codec } from "#protocol/core/codec/int4.ts";
@@ -19,31 +15,21 @@ import { topKCodec } from "#protocol/core/codec/topk.ts";
 import { compressUpdate } from "#protocol/core/error-feedback.ts";
 import { readFloats } from "#protocol/core/float-bytes.ts";
 import { GRID_UNITS, type GridUpdate } from "#protocol/core/grid.ts";
-import type { Hash } from "#protocol/core/hash.ts";
 import { type ParameterLayout, parameterLayout } from "#protocol/core/layout.ts";
 import { bodyRoot } from "#protocol/core/merkle.ts";
 import { type PresetName, presetNames, presets } from "#protocol/core/presets.ts";
-import { parseRunConfig, totalSteps } from "#protocol/core/run-config.ts";
+import { parseRunConfig } from "#protocol/core/run-config.ts";
 import { wholeCodec } from "#protocol/core/update-codec.ts";
+import { sha256 } from "./languages.ts";
 import { measureQuantisers, type QuantiserReport } from "./quantisers.ts";
+import { type Delta, trainDelta } from "./real-update.ts";
 
 const USAGE = `npm run bench -- codec [--json] [--delta FILE] [--steps N] [--small]
   --delta FILE  a flat float32 little-endian update; without it the tiny model is trained on English novels
   --steps N     training steps before the update is taken (default: the tiny run's local steps)
   --small       leave out the 85M-parameter body, which needs 3 GB of memory`;
 
-/** Bytes as tokens: the update of the body is real, and no tokenizer has to be trained first. */
-const BYTE_VOCABULARY = 256;
-const CORPUS = new URL("../node/demo/corpora/en-novels.txt.gz", import.meta.url);
 const REPETITIONS = 5;
-
-const sha256: Hash = (bytes) => createHash("sha256").update(bytes).digest();
-
-interface Delta {
-  readonly source: string;
-  readonly values: Float32Array;
-  readonly layout: ParameterLayout;
-}
 
 interface CodecReport {
   readonly codec: string;
@@ -85,7 +71,9 @@ export async function benchCodec(args: string[]): Promise<void> {
   });
   if (flags.help) return console.log(USAGE);
   const delta =
-    flags.delta === undefined ? await trainDelta(stepsFrom(flags.steps)) : await readDelta(flags.delta);
+    flags.delta === undefined
+      ? await trainDelta({ preset: "tiny", steps: stepsFrom(flags.steps) })
+      : await readDelta(flags.delta);
   const variants: [string, Codec][] = [
     ...CODEC_NAMES.map((name): [string, Codec] => [name, codecs[name]]),
     ...[64, 128, 1024].map((block): [string, Codec] => [`int8, block ${block}`, int8Codec(block)]),
@@ -158,50 +146,6 @@ function measureBody(preset: PresetName): BodyReport {
     rootMBps: megabytes / root,
     roundOfThreeMs: 1000 * (3 * accumulate + fold + root),
   };
-}
-
-/** A real update: the tiny preset, trained on bytes of English novels from genesis, as a peer's first round is. */
-async function trainDelta(givenSteps: number | undefined): Promise<Delta> {
-  const config = parseRunConfig(presets.tiny.config);
-  const { batchSize, localSteps } = config.training;
-  const steps = givenSteps ?? localSteps;
-  const modelConfig = { ...config.model, vocabularySize: BYTE_VOCABULARY };
-  const body = genesisBody(modelConfig, config.seed);
-  const text = gunzipSync(await readFile(CORPUS));
-  const model = await createTrainingModel({
-    config: modelConfig,
-    optimizer: { ...config.training, totalSteps: totalSteps(config) },
-    batchSize,
-    device: "cpu",
-    body,
-    embedding: initialEmbedding(modelConfig, 1),
-  });
-  try {
-    let loss = Number.NaN;
-    for (let step = 0; step < steps; step++) {
-      loss = (await model.trainStep(batchAt(text, step, batchSize, modelConfig.sequenceLength), step)).loss;
-    }
-    const trained = await model.readBody();
-    return {
-      source: `tiny, ${steps} steps on bytes of English novels, loss ${loss.toFixed(2)} nats/byte`,
-      values: body.map((value, index) => value - trained[index]!),
-      layout: parameterLayout(bodyTensors(modelConfig), sha256),
-    };
-  } finally {
-    await model.dispose();
-  }
-}
-
-/** Windows strewn over the text with a stride that shares no factor with its length in practice. */
-function batchAt(text: Uint8Array, step: number, batchSize: number, sequenceLength: number): Batch {
-  const inputs = new Int32Array(batchSize * sequenceLength);
-  const targets = new Int32Array(batchSize * sequenceLength);
-  for (let row = 0; row < batchSize; row++) {
-    const start = ((step * batchSize + row) * 7919 * sequenceLength) % (text.length - sequenceLength - 1);
-    inputs.set(text.subarray(start, start + sequenceLength), row * sequenceLength);
-    targets.set(text.subarray(start + 1, start + sequenceLength + 1), row * sequenceLength);
-  }
-  return { inputs, targets, batchSize, sequenceLength };
 }
 
 /** A flat update from a file, laid out as the preset with as many body parameters, or as one matrix. */

@@ -42,6 +42,11 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
     summary: "the codecs' price in bits per byte: three peers, three languages, one process",
     load: async () => (await import("./averaging-quality.ts")).benchAveragingQuality,
   },
+  upload: {
+    summary: "what a peer uploads a step, beside a ring all-reduce of the whole model",
+    trains: true,
+    load: async () => (await import("./upload.ts")).benchUpload,
+  },
   sim: {
     summary: "the simulator's speed, and its fault matrix over many seeds",
     load: async () => (await import("./sim.ts")).benchSimulator,
