@@ -1,5 +1,6 @@
 // Several trainings of one model on the same batches, each by other code: ours, and programs that speak the protocol at the
-// head of bench/curves-pytorch.py. They take turns from one evaluation to the next. Owns no arithmetic and no files.
+// head of bench/curves-pytorch.py. All train at once, from one evaluation to the next. Owns no arithmetic and no files.
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { evaluateBitsPerByte, bitsPerByte as toBitsPerByte } from "#model/eval/bits-per-byte.ts";
 import { createTrainingModel, type TrainingModelOptions } from "#model/training-model.ts";
 import type { StepResult } from "#model/types.ts";
@@ -39,12 +40,12 @@ export interface Contestant {
 export interface ContestOptions {
   readonly steps: number;
   readonly evaluateEvery: number;
-  /** After each turn of everyone. */
-  readonly onEvaluation?: (step: number, curves: readonly Curve[]) => void;
+  /** When everyone has come there. */
+  readonly onEvaluation: (curves: readonly Curve[]) => Promise<void>;
 }
 
 /** Ends nobody: that is the caller's. */
-export async function trainInTurns(
+export async function trainBesideEachOther(
   contestants: readonly Contestant[],
   { steps, evaluateEvery, onEvaluation }: ContestOptions,
 ): Promise<Curve[]> {
@@ -54,20 +55,18 @@ export async function trainInTurns(
       ...{ losses: [], gradientNorms: [], learningRates: [], evaluations: [] },
     }),
   );
-  for (let done = 0, next = 0; ; next = Math.min(steps, done + evaluateEvery)) {
-    for (const [at, contestant] of contestants.entries()) {
-      const curve = curves[at]!;
-      if (next > done) {
-        for (const { loss, gradientNorm, learningRate } of await contestant.train(next - done)) {
-          curve.losses.push(loss);
-          curve.gradientNorms.push(gradientNorm);
-          curve.learningRates.push(learningRate);
-        }
-      }
-      curve.evaluations.push({ step: next, bitsPerByte: await contestant.evaluate() });
+  const takeTurn = async (contestant: Contestant, curve: Curve, count: number, step: number) => {
+    for (const result of count > 0 ? await contestant.train(count) : []) {
+      curve.losses.push(result.loss);
+      curve.gradientNorms.push(result.gradientNorm);
+      curve.learningRates.push(result.learningRate);
     }
+    curve.evaluations.push({ step, bitsPerByte: await contestant.evaluate() });
+  };
+  for (let done = 0, next = 0; ; next = Math.min(steps, done + evaluateEvery)) {
+    await Promise.all(contestants.map((each, at) => takeTurn(each, curves[at]!, next - done, next)));
     done = next;
-    onEvaluation?.(done, curves);
+    await onEvaluation(curves);
     if (done === steps) return curves;
   }
 }
@@ -87,6 +86,8 @@ export async function startOurs(
       const results: StepResult[] = [];
       for (const end = done + steps; done < end; done++) {
         results.push(await model.trainStep(training[done]!, done));
+        // A step blocks this thread, and programs wait for their next task.
+        await nextTurn();
       }
       return results;
     },

@@ -10,7 +10,13 @@ import { validateOptimizerConfig } from "#model/optim/schedule.ts";
 import type { TrainingModelOptions } from "#model/training-model.ts";
 import type { ModelConfig, OptimizerConfig } from "#model/types.ts";
 import { demoCorpora } from "../node/demo/corpora.ts";
-import { type Contestant, type Curve, startOurs, startProgram, trainInTurns } from "./curves-contest.ts";
+import {
+  type Contestant,
+  type Curve,
+  startOurs,
+  startProgram,
+  trainBesideEachOther,
+} from "./curves-contest.ts";
 import { type Corpus, type CurvesData, prepareCurvesData, writeCurvesData } from "./curves-data.ts";
 import {
   type Difference,
@@ -35,7 +41,7 @@ const USAGE = `npm run bench -- curves [--json] [options]
                         --attention explicit, --adamw plain, --compile and --threads 1: other roundings of the same)
   --twin-threads N      trains ours once more with so many threads: how far rounding alone takes two trainings apart
   --seed N              of the weights and of the order of the text (default 1)
-  --output FOLDER       writes curves.json and the plots there`;
+  --output FOLDER       writes curves.json and the plots there, anew after each evaluation`;
 
 const PYTORCH = "python3 bench/curves-pytorch.py";
 const DEFAULT_CORPORA = ["en-novels", "es-scripture"];
@@ -127,17 +133,27 @@ export async function benchCurves(args: string[]): Promise<void> {
   validateModelConfig(options.config);
   validateOptimizerConfig(options.optimizer);
   const corpora = flags.corpus.length > 0 ? flags.corpus.map(parseCorpus) : await defaultCorpora();
-  const report = await measureCurves(options, corpora, flags.against, (line) => console.error(line));
-  if (flags.output !== undefined) await writeCurves(flags.output, report);
+  const { output } = flags;
+  const report = await measureCurves(options, corpora, flags.against, {
+    say: (line) => console.error(line),
+    keep: async (soFar) => output !== undefined && writeCurves(output, soFar),
+  });
   console.log(flags.json ? JSON.stringify(report) : describe(report));
 }
 
-/** Trains them all. `say` hears of what happens meanwhile. */
+interface Listeners {
+  /** Hears of what happens. */
+  readonly say: (line: string) => void;
+  /** Is given what there is after each evaluation but the first; the last time, it is all. */
+  readonly keep: (report: CurvesReport) => Promise<unknown>;
+}
+
+/** Trains them all. */
 export async function measureCurves(
   options: CurvesOptions,
   corpora: readonly Corpus[],
   commands: readonly string[],
-  say: (line: string) => void = () => {},
+  { say, keep }: Listeners,
 ): Promise<CurvesReport> {
   const { config, optimizer, batchSize, steps, heldOutTokens, threads, twinThreads, seed } = options;
   const folder = await mkdtemp(join(tmpdir(), "glossa-curves-"));
@@ -172,12 +188,7 @@ export async function measureCurves(
     const labels = distinct(contestants.map(({ label }) => label));
     const labelled = contestants.map((contestant, at) => ({ ...contestant, label: labels[at]! }));
     say(labelled.map(({ label, name }) => `${label}: ${name}`).join("\n"));
-    const curves = await trainInTurns(labelled, {
-      steps,
-      evaluateEvery: options.evaluateEvery,
-      onEvaluation: (_, soFar) => say(evaluationLine(soFar, steps)),
-    });
-    return {
+    const reportOf = (curves: readonly Curve[]): CurvesReport => ({
       benchmark: "curves",
       curves,
       differences: differencesOf(curves),
@@ -186,9 +197,18 @@ export async function measureCurves(
       corpora: sizesOf(data, batchSize * sequenceLength),
       bodyParameters: bodyLength(config),
       embeddingParameters: embeddingLength(config),
-      tokens: steps * batchSize * sequenceLength,
+      tokens: curves[0]!.losses.length * batchSize * sequenceLength,
       machine: describeMachine(),
-    };
+    });
+    const curves = await trainBesideEachOther(labelled, {
+      steps,
+      evaluateEvery: options.evaluateEvery,
+      async onEvaluation(soFar) {
+        say(evaluationLine(soFar, steps));
+        if (soFar[0]!.losses.length > 0) await keep(reportOf(soFar));
+      },
+    });
+    return reportOf(curves);
   } finally {
     for (const contestant of contestants) await contestant.end();
     await rm(folder, { recursive: true, force: true });
