@@ -6,6 +6,7 @@ import { bodyRoot } from "#protocol/core/merkle.ts";
 import { type RunConfig, updateWeight } from "#protocol/core/run-config.ts";
 import type { UpdateAnnouncement } from "#protocol/core/types.ts";
 import { type UpdateCodec, updateCodec } from "#protocol/core/update-codec.ts";
+import { updateIdOf } from "#protocol/core/update-id.ts";
 import { updateKey } from "#protocol/core/update-set.ts";
 import { sha256 } from "#protocol/net/hash.ts";
 import type { RoundRecord } from "../storage/update-log-records.ts";
@@ -111,6 +112,11 @@ export class Replay {
       const found = `the payload of ${author} cannot be decoded (${decoded.rejection.detail})`;
       throw new VerificationFailedError("payload-undecodable", round, found, { author, path });
     }
-    this.#body.add(round, updateKey(announcement), decoded.update, updateWeight(this.#source.config, tokens));
+    this.#body.add(
+      round,
+      updateKey(updateIdOf(announcement, sha256)),
+      decoded.update,
+      updateWeight(this.#source.config, tokens),
+    );
   }
 }

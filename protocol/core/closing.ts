@@ -87,7 +87,7 @@ export function onOpened(turn: Turn, { round, roots }: EventOf<"opened">) {
 
 export function onPublished(turn: Turn, { id, roots }: EventOf<"published">) {
   const { state } = turn;
-  const authors = new Map(state.counted.get(id.round)).set(id.author, id.payload);
+  const authors = new Map(state.counted.get(id.round)).set(id.author, id.statement);
   change(turn, {
     busy: undefined,
     publishedRound: Math.max(state.publishedRound, id.round),

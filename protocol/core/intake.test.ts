@@ -5,7 +5,7 @@ const inRound = (round: number) => new Bench({}, { round }).hear("ada", { round 
 const keys = (bench: Bench) => bench.take("fetch").map(({ key }) => key);
 const keyOf = (author: string, round: number, payload?: string) => {
   const id = updateOf(author, round, payload);
-  return `${id.round}/${id.author}/${id.payload}`;
+  return `${id.round}/${id.author}/${id.statement}`;
 };
 
 describe("an announcement", () => {
@@ -55,7 +55,7 @@ describe("an announcement", () => {
       replaced: updateOf("bea", 5, "m"),
       roots: bench.state.roots,
     });
-    expect(bench.state.counted.get(5)?.get("bea")).toBe(updateOf("bea", 5, "a").payload);
+    expect(bench.state.counted.get(5)?.get("bea")).toBe(updateOf("bea", 5, "a").statement);
     bench.announce(updateOf("bea", 5, "m"), "cleo");
     expect(keys(bench)).toEqual([]);
   });

@@ -37,18 +37,17 @@ export function onAnnounced(turn: Turn, event: EventOf<"announced">) {
     );
   }
   const counted = state.counted.get(id.round)?.get(id.author);
-  if (counted === id.payload) return;
+  if (counted === id.statement) return;
   const known = state.wanted.get(key);
   if (known !== undefined) return addHolder(turn, key, known, from);
   const rivals = wantedOf(state, id.round, id.author);
   if (counted !== undefined || rivals.length > 0) penaliseEquivocation(turn, id);
-  // The lower payload id counts, whichever comes first: a higher one needs no fetching.
-  if (counted !== undefined && counted < id.payload) return refuse(turn, id);
-  if (
-    rivals.length >= MAX_WANTED_PER_AUTHOR &&
-    rivals.every(([, { id: rival }]) => rival.payload < id.payload)
-  ) {
-    return refuse(turn, id);
+  // The lower statement counts, whichever comes first: a higher one needs no fetching.
+  if (counted !== undefined && counted < id.statement) return refuse(turn, id);
+  if (rivals.length >= MAX_WANTED_PER_AUTHOR) {
+    const highest = rivals.reduce((a, b) => (a.statement > b.statement ? a : b));
+    if (highest.statement < id.statement) return refuse(turn, id);
+    refuse(turn, highest);
   }
   if (state.wanted.size >= MAX_WANTED) return ask(turn, { type: "drop", id, why: "overflow" });
   const holders = from === id.author ? [from] : [id.author, from];
@@ -143,7 +142,7 @@ export function withCounted(
 ): RoundState["counted"] {
   const authors = new Map<PeerId, ContentId>(counted.get(id.round));
   if (replaced !== undefined) authors.delete(replaced.author);
-  return new Map(counted).set(id.round, authors.set(id.author, id.payload));
+  return new Map(counted).set(id.round, authors.set(id.author, id.statement));
 }
 
 function refuse(turn: Turn, id: UpdateId, firstTime: () => void = () => {}) {
@@ -169,8 +168,8 @@ function addHolder(turn: Turn, key: string, known: Wanted, holder: PeerId) {
   change(turn, { wanted: turn.state.wanted.with(key, next) });
 }
 
-const wantedOf = (state: RoundState, round: number, author: PeerId) =>
-  [...state.wanted].filter(([, { id }]) => id.round === round && id.author === author);
+const wantedOf = (state: RoundState, round: number, author: PeerId): UpdateId[] =>
+  [...state.wanted.values()].map(({ id }) => id).filter((id) => id.round === round && id.author === author);
 
 const without = (wanted: RoundState["wanted"], id: UpdateId): RoundState["wanted"] =>
   wanted.with(updateKey(id), undefined);

@@ -82,7 +82,7 @@ export interface RoundState {
   readonly members: Members;
   /** When a peer was last heard that was not there before. */
   readonly newcomerMs: number;
-  /** Payload id by author of the updates counted in each open round. */
+  /** Statement by author of the updates counted in each open round. */
   readonly counted: ReadonlyMap<number, ReadonlyMap<PeerId, ContentId>>;
   /** By update key. */
   readonly wanted: LinearMap<string, Wanted>;
@@ -143,9 +143,9 @@ export function countedByRound(
   ids: readonly UpdateId[],
 ): ReadonlyMap<number, ReadonlyMap<PeerId, ContentId>> {
   const rounds = new Map<number, Map<PeerId, ContentId>>();
-  for (const { round, author, payload } of ids) {
+  for (const { round, author, statement } of ids) {
     const authors = rounds.get(round) ?? new Map<PeerId, ContentId>();
-    rounds.set(round, authors.set(author, payload));
+    rounds.set(round, authors.set(author, statement));
   }
   return rounds;
 }

@@ -4,18 +4,52 @@ import { describe, expect, it } from "vitest";
 import { vectors } from "./golden/vectors.ts";
 import { MAX_UPDATES_PER_ROUND } from "./grid.ts";
 import { type Hash, hexSha256, utf8 } from "./hash.ts";
+import type { UpdateAnnouncement } from "./types.ts";
+import { statementOf, updateIdOf } from "./update-id.ts";
 import { admitUpdate, type UpdateId, updateKey, updateSetDifference, updateSetDigest } from "./update-set.ts";
 
 const sha256: Hash = (bytes) => createHash("sha256").update(bytes).digest();
-const id = (round: number, author: string, payload: number): UpdateId => ({
+const id = (round: number, author: string, statement: number): UpdateId => ({
   round,
   author,
-  payload: hexSha256(utf8(`${payload}`), sha256),
+  statement: hexSha256(utf8(`${statement}`), sha256),
 });
 const ids = fc.uniqueArray(
   fc.tuple(fc.nat(12), fc.constantFrom("Alice", "bob", "carol", "dave"), fc.nat(3)),
   { maxLength: 20, selector: (parts) => parts.join("/") },
 );
+
+describe("an update's id", () => {
+  const said = vectors.statements.map(({ announcement }) => announcement as UpdateAnnouncement);
+
+  it.each(
+    vectors.statements.map(({ announcement, statement }, at) => [at, announcement, statement] as const),
+  )("is that of an independent implementation (announcement %i)", (_, announcement, statement) => {
+    const { round, author } = announcement;
+    expect(updateIdOf(announcement, sha256)).toEqual({ round, author, statement });
+  });
+
+  it("changes with anything that is signed, and with nothing else", () => {
+    const [first] = said as [UpdateAnnouncement];
+    const statement = statementOf(first, sha256);
+    const others: { [Field in keyof UpdateAnnouncement]: UpdateAnnouncement[Field] } = {
+      runId: "0b".repeat(32),
+      round: 8,
+      author: "somebody",
+      payload: "0c".repeat(32),
+      payloadBytes: 5,
+      baseRoot: "0d".repeat(32),
+      tokens: 1,
+      lossNatsPerToken: 0.1,
+      bitsPerByte: 0.1,
+    };
+    for (const [field, value] of Object.entries(others)) {
+      expect(statementOf({ ...first, [field]: value }, sha256)).not.toBe(statement);
+    }
+    const backwards = Object.fromEntries(Object.entries(first).reverse()) as unknown as UpdateAnnouncement;
+    expect(statementOf(backwards, sha256)).toBe(statement);
+  });
+});
 
 describe("the digest of an update set", () => {
   it.each(Object.entries(vectors.updateSet.digests))(
@@ -91,9 +125,9 @@ describe("admitting updates to a round", () => {
     return counted;
   }
 
-  it("lets the lowest payload id of an author count, and reports the other as equivocation", () => {
+  it("lets the lowest statement of an author count, and reports the other as equivocation", () => {
     const [low, high] = [id(3, "bob", 1), id(3, "bob", 2)].sort((a, b) =>
-      a.payload < b.payload ? -1 : 1,
+      a.statement < b.statement ? -1 : 1,
     ) as [UpdateId, UpdateId];
     expect(admitUpdate(low, [])).toEqual({ outcome: "counts" });
     expect(admitUpdate(low, [low])).toEqual({ outcome: "known" });

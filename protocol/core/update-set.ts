@@ -6,19 +6,21 @@ import type { Hash } from "./hash.ts";
 import { hexSha256, utf8 } from "./hash.ts";
 import type { ContentId, PeerId } from "./types.ts";
 
-/** An update's name. An UpdateAnnouncement is one. */
+/** An update's name; update-id.ts gives it. */
 export interface UpdateId {
   readonly round: number;
   readonly author: PeerId;
-  readonly payload: ContentId;
+  /** Hash of all that the author has signed. */
+  readonly statement: ContentId;
 }
 
-/** The id as one string: `round/author/payload`. Peer ids and hex have no slash, so it is unambiguous. */
-export const updateKey = ({ round, author, payload }: UpdateId): string => `${round}/${author}/${payload}`;
+/** The id as one string: `round/author/statement`. Peer ids and hex have no slash, so it is unambiguous. */
+export const updateKey = ({ round, author, statement }: UpdateId): string =>
+  `${round}/${author}/${statement}`;
 
-/** By round, then author, then payload, the latter two by code units. */
+/** By round, then author, then statement, the latter two by code units. */
 export function compareUpdateIds(a: UpdateId, b: UpdateId): number {
-  return a.round - b.round || compareText(a.author, b.author) || compareText(a.payload, b.payload);
+  return a.round - b.round || compareText(a.author, b.author) || compareText(a.statement, b.statement);
 }
 
 /**
@@ -60,8 +62,8 @@ export type Admission<Id extends UpdateId> =
   | { readonly outcome: "loses"; readonly to: Id; readonly equivocation?: Id };
 
 /**
- * Decides by content alone, never by arrival: of an author's updates in a round the lowest payload id counts, and of
- * more than 1,024 authors those with the lowest payload ids. `counted` are the round's counted updates.
+ * Decides by content alone, never by arrival: of an author's updates in a round the one with the lowest statement counts,
+ * and of more than 1,024 authors those with the lowest ones. `counted` are the round's counted updates.
  */
 export function admitUpdate<Id extends UpdateId>(candidate: Id, counted: Iterable<Id>): Admission<Id> {
   let sibling: Id | undefined;
@@ -73,8 +75,8 @@ export function admitUpdate<Id extends UpdateId>(candidate: Id, counted: Iterabl
     size++;
   }
   if (sibling !== undefined) {
-    if (sibling.payload === candidate.payload) return { outcome: "known" };
-    return candidate.payload < sibling.payload
+    if (sibling.statement === candidate.statement) return { outcome: "known" };
+    return candidate.statement < sibling.statement
       ? { outcome: "counts", replaces: sibling, equivocation: sibling }
       : { outcome: "loses", to: sibling, equivocation: sibling };
   }
@@ -82,8 +84,8 @@ export function admitUpdate<Id extends UpdateId>(candidate: Id, counted: Iterabl
   return precedes(candidate, last) ? { outcome: "counts", replaces: last } : { outcome: "loses", to: last };
 }
 
-/** Payload ids are hashes: nobody can place an update at the front without work, and none depends on arrival. */
+/** Statements are hashes: nobody can place an update at the front without work, and none depends on arrival. */
 const precedes = (a: UpdateId, b: UpdateId): boolean =>
-  (compareText(a.payload, b.payload) || compareText(a.author, b.author)) < 0;
+  (compareText(a.statement, b.statement) || compareText(a.author, b.author)) < 0;
 
 const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

@@ -1,7 +1,8 @@
 // Updates in and out: payloads fetched and counted, inventories reconciled, the own update made and published.
 import type { EffectOf } from "../core/round-events.ts";
 import type { PeerId, SignedUpdate } from "../core/types.ts";
-import { updateKey } from "../core/update-set.ts";
+import { updateIdOf } from "../core/update-id.ts";
+import { type UpdateId, updateKey } from "../core/update-set.ts";
 import type { DriverContext } from "./context.ts";
 import { spreadUpdate } from "./spreading.ts";
 
@@ -30,23 +31,23 @@ export class UpdateExchange {
       modules.network.penalise(from, "wrong-run", `update of run ${announcement.runId}`);
       return;
     }
-    const { round, author, payload, payloadBytes } = announcement;
+    const id = this.#idOf(update);
     // Most of what inventories say is known: it is no event.
-    if (state().counted.get(round)?.get(author) === payload) return;
-    const key = updateKey(announcement);
+    if (this.#isCounted(id)) return;
+    const key = updateKey(id);
     if (state().wanted.get(key)?.holders.includes(from)) return;
     const known = this.#announced.has(key);
     if (!known) this.#announced.set(key, update);
-    dispatch({ type: "announced", id: { round, author, payload }, payloadBytes, from });
+    dispatch({ type: "announced", id, payloadBytes: announcement.payloadBytes, from });
     if (!state().wanted.has(key)) this.#announced.delete(key);
   }
 
   /** Announcements that an event is about to tell the round logic of, as it wants them. */
   prepare(updates: readonly SignedUpdate[]) {
     return updates.map((update) => {
-      const { round, author, payload, payloadBytes } = update.announcement;
-      this.#announced.set(updateKey(update.announcement), update);
-      return { id: { round, author, payload }, payloadBytes };
+      const id = this.#idOf(update);
+      this.#announced.set(updateKey(id), update);
+      return { id, payloadBytes: update.announcement.payloadBytes };
     });
   }
 
@@ -58,7 +59,10 @@ export class UpdateExchange {
     const others = holders.filter((holder) => holder !== modules.network.self);
     let payload: Uint8Array;
     try {
-      payload = await modules.network.fetchPayload(update, others, signal);
+      // Another announcement of the same payload may have brought it.
+      payload =
+        (await modules.store.payload(update.announcement.payload)) ??
+        (await modules.network.fetchPayload(update, others, signal));
     } catch {
       // The network has judged and penalised; here it only means: not now.
       if (!signal.aborted) dispatch({ type: "fetch-failed", key });
@@ -120,7 +124,7 @@ export class UpdateExchange {
       tokens,
       computeMs,
     });
-    dispatch({ type: "published", id: update.announcement, roots: ledger.roots() });
+    dispatch({ type: "published", id: this.#idOf(update), roots: ledger.roots() });
     // Not waited for: others' updates are counted meanwhile.
     spreadUpdate(this.#context, update).then(
       () => this.announce(update),
@@ -131,11 +135,10 @@ export class UpdateExchange {
   /** As `receive`, from the author before it announces. Whether the payload comes to be on the disk here, soon. */
   async offered(update: SignedUpdate, from: PeerId): Promise<boolean> {
     const { modules, state, signal } = this.#context;
-    const { round, author, payload } = update.announcement;
-    const isCounted = () => state().counted.get(round)?.get(author) === payload;
+    const id = this.#idOf(update);
+    const key = updateKey(id);
     this.receive(update, from);
-    const key = updateKey(update.announcement);
-    if (isCounted() || !state().wanted.has(key)) return isCounted();
+    if (this.#isCounted(id) || !state().wanted.has(key)) return this.#isCounted(id);
     await new Promise<void>((resolve) => {
       const settle = () => {
         cancel();
@@ -147,7 +150,7 @@ export class UpdateExchange {
       if (signal.aborted) settle();
     });
     if (this.#settling.get(key)?.size === 0) this.#settling.delete(key);
-    return isCounted();
+    return this.#isCounted(id);
   }
 
   /** Gossip may fail (no peer subscribed yet): anti-entropy then carries the update. */
@@ -164,8 +167,7 @@ export class UpdateExchange {
   async #count(update: SignedUpdate, payload: Uint8Array): Promise<void> {
     const { ledger, dispatch } = this.#context;
     const outcome = await ledger.count(update, payload);
-    const { round, author, payload: content } = update.announcement;
-    const id = { round, author, payload: content };
+    const id = this.#idOf(update);
     if (outcome.outcome === "refused") {
       dispatch({ type: "refused", id, offence: outcome.offence, detail: outcome.detail });
     } else if (outcome.outcome === "untimely") {
@@ -175,5 +177,12 @@ export class UpdateExchange {
     }
     this.#announced.delete(updateKey(id));
     for (const settle of [...(this.#settling.get(updateKey(id)) ?? [])]) settle();
+  }
+  #idOf({ announcement }: SignedUpdate): UpdateId {
+    return updateIdOf(announcement, this.#context.options.hash);
+  }
+
+  #isCounted({ round, author, statement }: UpdateId): boolean {
+    return this.#context.state().counted.get(round)?.get(author) === statement;
   }
 }

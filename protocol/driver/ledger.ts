@@ -3,7 +3,6 @@
 // the last change has left. Not reentrant: the driver runs one changing call at a time. Decides nothing: round.ts does.
 // A peer that lacks the run's initial body has a ledger without one until it adopts it: it counts, serves and saves nothing.
 
-import { MAX_UPDATES_PER_ROUND } from "../core/grid.ts";
 import { ROUNDS_AHEAD } from "../core/intake.ts";
 import { tileBytes } from "../core/merkle.ts";
 import type { BodyRoots } from "../core/round-state.ts";
@@ -51,13 +50,12 @@ type ClosedBody = DescribedBody & { readonly round: number };
 
 /** Payloads of closed rounds are kept this long, for peers that are about to close them. */
 const RETAINED_ROUNDS = 2;
-const NONE: ReadonlySet<string> = new Set();
 
 export class Ledger {
   readonly #options: LedgerOptions;
   readonly #arithmetic: BodyArithmetic;
   readonly #modules: LedgerModules;
-  readonly #log = new UpdateLog();
+  readonly #log: UpdateLog;
   #round: number;
   readonly #own: OwnUpdates;
   #closed: ClosedBody | undefined;
@@ -75,7 +73,8 @@ export class Ledger {
     this.#arithmetic = modules.arithmetic;
     this.#modules = modules;
     this.#round = start.round;
-    this.#own = new OwnUpdates(start.residual, start.pendingOwn);
+    this.#log = new UpdateLog(options.hash);
+    this.#own = new OwnUpdates(start.residual, start.pendingOwn, (update) => this.#log.keyOf(update));
   }
 
   /** `updates`: what counts or is logged from the start, as far as stored. */
@@ -135,7 +134,7 @@ export class Ledger {
     const { version } = this.#log;
     const known = this.#digests.get(from);
     if (known !== undefined && known.version === version) return known.digest;
-    const ids = this.#log.from(from).map(({ announcement }) => announcement);
+    const ids = this.#log.from(from).map((update) => this.#log.idOf(update));
     const digest = updateSetDigest(ids, from, this.#options.hash);
     for (const round of [...this.#digests.keys()]) if (round < this.closedRound) this.#digests.delete(round);
     this.#digests.set(from, { version, digest });
@@ -144,21 +143,15 @@ export class Ledger {
 
   /** Ids of the updates that count in open rounds. */
   counted(): readonly UpdateId[] {
-    return this.#log.from(this.closedRound).map(({ announcement }) => announcement);
+    return this.#log.from(this.closedRound).map((update) => this.#log.idOf(update));
   }
 
   /** Checks a payload, stores it and counts it in its round. */
   async count(update: SignedUpdate, payload: Uint8Array): Promise<CountOutcome> {
-    const { round, author } = update.announcement;
-    const rivals = this.#log.of(round);
-    // An own update that others bring back may have gone to the residual meanwhile.
-    const mayMoveOwn =
-      author === this.#options.self ||
-      rivals.length >= MAX_UPDATES_PER_ROUND ||
-      rivals.some(({ announcement }) => announcement.author === author);
-    const before = mayMoveOwn ? this.#own.keysIn(this.#log) : NONE;
-    const outcome = await this.#countPayload(update, payload, round);
-    if (outcome.outcome === "counted" && mayMoveOwn) await this.#balance(before);
+    // An own update may lose its place, or be brought back by others when it has gone to the residual.
+    const before = this.#own.keysIn(this.#log);
+    const outcome = await this.#countPayload(update, payload, update.announcement.round);
+    if (outcome.outcome === "counted") await this.#balance(before);
     await this.#refresh();
     return outcome;
   }
@@ -169,6 +162,8 @@ export class Ledger {
     payload: Uint8Array,
     keptRound: number | undefined,
   ): Promise<CountOutcome> {
+    // The same bytes announced with another length: nobody is to depend on where it got them from.
+    if (payload.length !== update.announcement.payloadBytes) return refused("its payload has another length");
     const decoded = await this.#arithmetic.decode(payload);
     if (!decoded.ok) return { outcome: "refused", ...decoded.rejection };
     return this.#releasing(decoded.update, () => this.#admit(update, decoded.update, payload, keptRound));
@@ -180,13 +175,14 @@ export class Ledger {
     payload: Uint8Array,
     keptRound: number | undefined,
   ): Promise<CountOutcome> {
-    const { announcement: id } = update;
-    const rivals = this.#log.of(id.round).map(({ announcement }) => announcement);
+    const id = this.#log.idOf(update);
+    const rivals = this.#log.of(id.round).map((rival) => this.#log.idOf(rival));
     const admission = admitUpdate(id, rivals);
     if (admission.outcome !== "counts") return refused("another update of this round counts");
     const closed = this.#heldClosed();
     if (id.round < closed.round || id.round > this.#round + ROUNDS_AHEAD) return UNTIMELY;
-    if (keptRound !== undefined) await this.#modules.store.putPayload(id.payload, keptRound, payload);
+    if (keptRound !== undefined)
+      await this.#modules.store.putPayload(update.announcement.payload, keptRound, payload);
     const replaced = admission.replaces;
     if (replaced !== undefined && !(await this.#uncount(replaced))) {
       return refused("the update that it replaces is lost");
@@ -225,7 +221,9 @@ export class Ledger {
     this.#isStale = true;
     // A peer that went back to the plurality's body has updates for rounds that only now come within reach.
     const before = this.#own.keysIn(this.#log);
-    await this.#restore(this.#own.pending.filter((own) => this.#isOpen(own) && !before.has(keyOf(own))));
+    await this.#restore(
+      this.#own.pending.filter((own) => this.#isOpen(own) && !before.has(this.#log.keyOf(own))),
+    );
     await this.#balance(before);
     await this.#refresh();
     return this.roots();
@@ -247,7 +245,7 @@ export class Ledger {
     const before = this.#own.keysIn(this.#log);
     // Where the donor's log does not reach, what this peer believed of its own updates stays as it was.
     const beyond = earlierThan(theirs);
-    const believed = this.#own.pending.filter((own) => before.has(keyOf(own)) && beyond(own));
+    const believed = this.#own.pending.filter((own) => before.has(this.#log.keyOf(own)) && beyond(own));
     const open = [...this.#log.from(manifest.closedRound), ...this.#own.pending].filter(
       ({ announcement }) => announcement.round >= manifest.closedRound,
     );
@@ -347,7 +345,9 @@ export class Ledger {
 
   /** Takes an update out of the sums; the log is the caller's. */
   async #uncount(id: UpdateId): Promise<boolean> {
-    const removed = await this.#withStored(id.payload, (update) =>
+    const counted = this.#log.find(id);
+    if (counted === undefined) return false;
+    const removed = await this.#withStored(counted.announcement.payload, (update) =>
       this.#arithmetic.remove(id.round, updateKey(id), update),
     );
     if (removed !== undefined && id.round < this.#round) this.#isStale = true;
@@ -395,5 +395,3 @@ export class Ledger {
     this.#own.forgetBefore(round + 1 - PENDING_OWN_ROUNDS);
   }
 }
-
-const keyOf = ({ announcement }: SignedUpdate): string => updateKey(announcement);

@@ -2,7 +2,6 @@
 // carries is in the body if the log has it, and in the residual if not. So whichever body this peer adopts, and however
 // often, body + residual hold everything it has trained, once.
 import type { ContentId, SignedUpdate } from "../core/types.ts";
-import { updateKey } from "../core/update-set.ts";
 import type { ResidualMove } from "./arithmetic.ts";
 
 /**
@@ -11,13 +10,18 @@ import type { ResidualMove } from "./arithmetic.ts";
  */
 export const PENDING_OWN_ROUNDS = 16;
 
+/** An update's key (core/update-set.ts). */
+type KeyOf = (update: SignedUpdate) => string;
+
 export class OwnUpdates {
   #residual: Float32Array;
   #pending: readonly SignedUpdate[];
+  readonly #keyOf: KeyOf;
 
-  constructor(residual: Float32Array, pending: readonly SignedUpdate[]) {
+  constructor(residual: Float32Array, pending: readonly SignedUpdate[], keyOf: KeyOf) {
     this.#residual = residual;
     this.#pending = pending;
+    this.#keyOf = keyOf;
   }
 
   /** Flat, in layout order. Replaced, never overwritten: a checkpoint may hold it. */
@@ -41,7 +45,7 @@ export class OwnUpdates {
 
   /** The pending updates that `log` has, by key. */
   keysIn(log: { has(key: string): boolean }): ReadonlySet<string> {
-    return new Set(this.#pending.map(keyOf).filter((key) => log.has(key)));
+    return new Set(this.#pending.map(this.#keyOf).filter((key) => log.has(key)));
   }
 
   /**
@@ -60,7 +64,7 @@ export class OwnUpdates {
   ): Promise<number> {
     let returned = 0;
     for (const update of this.#pending) {
-      const key = keyOf(update);
+      const key = this.#keyOf(update);
       if (before.has(key) === after.has(key)) continue;
       const move = before.has(key) ? "return" : "withdraw";
       const residual = await moved(this.#residual, update.announcement.payload, move);
@@ -71,5 +75,3 @@ export class OwnUpdates {
     return returned;
   }
 }
-
-const keyOf = ({ announcement }: SignedUpdate): string => updateKey(announcement);

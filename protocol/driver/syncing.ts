@@ -2,6 +2,7 @@
 import { closedBodyVerdict } from "../core/agreement.ts";
 import type { EffectOf } from "../core/round-events.ts";
 import type { PeerId, SignedUpdate, SnapshotManifest } from "../core/types.ts";
+import { updateIdOf } from "../core/update-id.ts";
 import { updateKey } from "../core/update-set.ts";
 import type { FetchedSnapshot } from "../ports.ts";
 import type { DriverContext } from "./context.ts";
@@ -179,7 +180,7 @@ async function fetchLog(
     );
     if (closedRoots.get(closedRound) !== root) throw new RangeError("its log is of another body by now");
     for (const update of updates) {
-      log.set(updateKey(update.announcement), update);
+      log.set(updateKey(updateIdOf(update.announcement, context.options.hash)), update);
       from = Math.max(from, update.announcement.round);
     }
     if (log.size === known) break;

@@ -1,7 +1,9 @@
 // The updates that count, by round: those of open rounds, which make the body, and those of the last closed rounds,
 // which tell a peer that was away whether its update made it. With the roots of the closed bodies they have led to: a log
 // says nothing of another body.
+import type { Hash } from "../core/hash.ts";
 import type { BodyRoot, SignedUpdate } from "../core/types.ts";
+import { updateIdOf } from "../core/update-id.ts";
 import { compareUpdateIds, type UpdateId, updateKey } from "../core/update-set.ts";
 import type { LoggedUpdate } from "../ports.ts";
 
@@ -17,14 +19,27 @@ interface LoggedRound {
   readonly keys: Set<string>;
   /** By update key. */
   readonly facts: Map<string, UpdateFacts>;
-  /** By author and payload. Kept in order as they come: the order is asked for at every update. */
+  /** By author and statement. Kept in order as they come: the order is asked for at every update. */
   readonly updates: SignedUpdate[];
 }
 
 export class UpdateLog {
   readonly #rounds = new Map<number, LoggedRound>();
   readonly #roots = new Map<number, BodyRoot>();
+  readonly #hash: Hash;
   #version = 0;
+
+  constructor(hash: Hash) {
+    this.#hash = hash;
+  }
+
+  idOf({ announcement }: SignedUpdate): UpdateId {
+    return updateIdOf(announcement, this.#hash);
+  }
+
+  keyOf(update: SignedUpdate): string {
+    return updateKey(this.idOf(update));
+  }
 
   /** Another number after each change. */
   get version(): number {
@@ -33,10 +48,11 @@ export class UpdateLog {
 
   add(update: SignedUpdate, facts?: UpdateFacts): void {
     const { announcement } = update;
-    const key = updateKey(announcement);
+    const id = this.idOf(update);
+    const key = updateKey(id);
     const logged = this.#rounds.get(announcement.round) ?? { keys: new Set(), facts: new Map(), updates: [] };
     this.#rounds.set(announcement.round, logged);
-    const at = placeOf(logged.updates, announcement);
+    const at = this.#placeOf(logged.updates, id);
     logged.updates.splice(at, logged.keys.has(key) ? 1 : 0, update);
     logged.keys.add(key);
     if (facts !== undefined) logged.facts.set(key, facts);
@@ -51,11 +67,18 @@ export class UpdateLog {
   remove(id: UpdateId): void {
     const logged = this.#rounds.get(id.round);
     if (logged === undefined || !logged.keys.delete(updateKey(id))) return;
-    logged.updates.splice(placeOf(logged.updates, id), 1);
+    logged.updates.splice(this.#placeOf(logged.updates, id), 1);
     this.#version++;
   }
 
-  /** Updates of one round, by author and payload; a view that changes with the log. */
+  /** The update of this name, where it is here. */
+  find(id: UpdateId): SignedUpdate | undefined {
+    const { updates = [] } = this.#rounds.get(id.round) ?? {};
+    const found = updates[this.#placeOf(updates, id)];
+    return found !== undefined && compareUpdateIds(this.idOf(found), id) === 0 ? found : undefined;
+  }
+
+  /** Updates of one round, by author and statement; a view that changes with the log. */
   of(round: number): readonly SignedUpdate[] {
     return this.#rounds.get(round)?.updates ?? [];
   }
@@ -65,11 +88,11 @@ export class UpdateLog {
     const facts = this.#rounds.get(round)?.facts;
     return this.of(round).map((update) => ({
       update,
-      ...(facts?.get(updateKey(update.announcement)) ?? NO_FACTS),
+      ...(facts?.get(this.keyOf(update)) ?? NO_FACTS),
     }));
   }
 
-  /** Updates of rounds >= fromRound, by round, author and payload. */
+  /** Updates of rounds >= fromRound, by round, author and statement. */
   from(fromRound: number): readonly SignedUpdate[] {
     return [...this.#rounds.keys()]
       .filter((round) => round >= fromRound)
@@ -102,18 +125,18 @@ export class UpdateLog {
     this.#roots.clear();
     this.#version++;
   }
-}
 
-/** The index of the first update that is not before `id`. */
-function placeOf(updates: readonly SignedUpdate[], id: UpdateId): number {
-  let low = 0;
-  let high = updates.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (compareUpdateIds(updates[middle]!.announcement, id) < 0) low = middle + 1;
-    else high = middle;
+  /** The index of the first update that is not before `id`. */
+  #placeOf(updates: readonly SignedUpdate[], id: UpdateId): number {
+    let low = 0;
+    let high = updates.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (compareUpdateIds(this.idOf(updates[middle]!), id) < 0) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
-  return low;
 }
 
 /** Whether an update's round lies before those that `log` reaches over. */

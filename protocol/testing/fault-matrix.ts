@@ -59,13 +59,23 @@ const LONGEST_FAULT_MS = 9_000;
 /** Peers that are about to leave do not wait for those who have been silent for ten seconds: at the end it must be shorter. */
 const LONGEST_LAST_FAULT_MS = 5_000;
 const LIMIT_MS = 900_000;
-const LIES: readonly Lie[] = ["garbage-payload", "wrong-hash", "not-a-number", "oversized", "equivocation"];
+const LIES: readonly Lie[] = [
+  "garbage-payload",
+  "wrong-hash",
+  "not-a-number",
+  "oversized",
+  "equivocation",
+  "two-weights",
+];
 
 /** What went wrong, in words; undefined where nothing did. */
 export async function runCase({ fault, moment, seed, overlap }: MatrixCase): Promise<string | undefined> {
   const random = seededRandom(seedOf(fault, moment, seed));
   const openRounds = 1 + Math.floor(3 * random());
-  const swarm = new Swarm({ seed, averaging: { minimumPeers: NAMES.length, openRounds, overlap } });
+  // Where there are liars, they may lie about the weight of an update too.
+  const weighting = fault === "lie" ? "tokens" : "uniform";
+  const averaging = { minimumPeers: NAMES.length, openRounds, overlap, weighting } as const;
+  const swarm = new Swarm({ seed, averaging });
   const victimAt = Math.floor(NAMES.length * random());
   const victim = await startAll(swarm, victimAt, moment, random);
   if (!(await swarm.clock.run(LIMIT_MS, victim.isDue))) {

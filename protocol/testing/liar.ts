@@ -18,6 +18,8 @@ export type Lie =
   | "far-future"
   | "far-ahead"
   | "equivocation"
+  /** One payload, announced with more and with fewer tokens. */
+  | "two-weights"
   /** In variant trim. */
   | "broken-rows"
   /** Serves a body of its own making as the one at round 0. */
@@ -33,6 +35,7 @@ export const OFFENCE_OF: { readonly [L in Lie]: Offence | undefined } = {
   "far-future": undefined,
   "far-ahead": undefined,
   equivocation: "equivocation",
+  "two-weights": "equivocation",
   "broken-rows": "undecodable-payload",
   // Whoever asks may have been told the wrong root: it is distrusted, not charged.
   "other-body": undefined,
@@ -43,6 +46,7 @@ const PRESENCE_MS = 500;
 export class Liar {
   readonly id: PeerId;
   readonly payloads = new Map<ContentId, Uint8Array>();
+  readonly announced: SignedUpdate[] = [];
   readonly #swarm: Swarm;
   readonly #lie: Lie;
   readonly #victim: SwarmPeer;
@@ -78,7 +82,9 @@ export class Liar {
     void this.#tellPresence(round);
     if (round > this.#liedRound) {
       this.#liedRound = round;
-      for (const update of this.#updates(round)) void this.#port.publishUpdate(update);
+      const updates = this.#updates(round);
+      this.announced.push(...updates);
+      for (const update of updates) void this.#port.publishUpdate(update);
     }
     this.#swarm.clock.after(PRESENCE_MS, () => this.#live());
   }
@@ -139,6 +145,10 @@ export class Liar {
         );
       case "equivocation":
         return [this.#update(round, this.#payload(0.001)), this.#update(round, this.#payload(-0.002))];
+      case "two-weights": {
+        const payload = this.#payload(0.001);
+        return [400, 8_000].map((tokens) => this.#update(round, payload, tokens));
+      }
     }
   }
 
@@ -152,7 +162,7 @@ export class Liar {
     return codec.encode(new Float32Array(layout.total).fill(value), rows);
   }
 
-  #update(round: number, payload: Uint8Array): SignedUpdate {
+  #update(round: number, payload: Uint8Array, tokens = 400): SignedUpdate {
     const id = hexSha256(payload, sha256);
     this.payloads.set(id, payload);
     return signed({
@@ -162,7 +172,7 @@ export class Liar {
       payload: id,
       payloadBytes: payload.length,
       baseRoot: "00".repeat(32),
-      tokens: 400,
+      tokens,
       lossNatsPerToken: 1,
       bitsPerByte: 1,
     });

@@ -23,10 +23,10 @@ export const RULES: RoundRules = {
 /** A root that says what it stands for; padded to the length of one. */
 export const rootNamed = (name: string): BodyRoot => name.padEnd(64, "0");
 
-export const updateOf = (author: PeerId, round: number, payload = `${author}${round}`): UpdateId => ({
+export const updateOf = (author: PeerId, round: number, statement = `${author}${round}`): UpdateId => ({
   author,
   round,
-  payload: rootNamed(payload),
+  statement: rootNamed(statement),
 });
 
 export class Bench {

@@ -389,8 +389,12 @@ def root(body: bytes) -> bytes:
     return level[0]
 
 
+def statement(announcement) -> bytes:
+    return sha256(("glossa/update/1\n" + canonical(announcement)).encode())
+
+
 def set_digest(ids, first) -> bytes:
-    kept = sorted({(i["round"], i["author"], i["payload"]) for i in ids if i["round"] >= first})
+    kept = sorted({(i["round"], i["author"], i["statement"]) for i in ids if i["round"] >= first})
     return sha256(("glossa/update-set/1\n" + "".join("/".join(map(str, key)) + "\n" for key in kept)).encode())
 
 
@@ -608,10 +612,27 @@ def merkle_vectors():
 
 def update_set_vectors():
     ids = [
-        {"round": number_of_round, "author": author, "payload": sha256(f"{number_of_round}{author}".encode()).hex()}
+        {"round": number_of_round, "author": author, "statement": sha256(f"{number_of_round}{author}".encode()).hex()}
         for number_of_round, author in [(10, "bob"), (9, "bob"), (2, "carol"), (10, "alice"), (10, "Zoe")]
     ]
     return {"ids": ids, "digests": {str(first): set_digest(ids, first).hex() for first in (0, 9, 10, 11)}}
+
+
+def statement_vectors():
+    first = {
+        "runId": "a1" * 32,
+        "round": 7,
+        "author": "12D3KooWExample",
+        "payload": "b2" * 32,
+        "payloadBytes": 1000000,
+        "baseRoot": "c3" * 32,
+        "tokens": 2097152,
+        "lossNatsPerToken": 3.5,
+        "bitsPerByte": 1.1754943508222875e-38,
+    }
+    others = [("tokens", 2**53 - 1), ("tokens", 0), ("lossNatsPerToken", 0), ("baseRoot", "00" * 32), ("payload", "b3" * 32)]
+    announcements = [first] + [{**first, field: value} for field, value in others]
+    return [{"announcement": said, "statement": statement(said).hex()} for said in announcements]
 
 
 def main():
@@ -627,6 +648,7 @@ def main():
         "averaging": averaging_vectors(),
         "rows": rows_vectors(),
         "merkle": merkle_vectors(),
+        "statements": statement_vectors(),
         "updateSet": update_set_vectors(),
         "manifest": {"text": manifest, "runId": run_id},
         "sharedManifest": shared_manifest(),
