@@ -12,6 +12,7 @@ import { sha256 } from "#protocol/net/hash.ts";
 import { loadOrCreateIdentity } from "#protocol/net/identity.ts";
 import { createNetwork, type Network } from "#protocol/net/network.ts";
 import { fetchRunAsset } from "#protocol/net/run-assets.ts";
+import { ArithmeticThread } from "./arithmetic/arithmetic-thread.ts";
 import type { NodeConfig } from "./config.ts";
 import { Lifecycle } from "./lifecycle.ts";
 import { openControlEndpoint } from "./observability/control-endpoint.ts";
@@ -140,6 +141,11 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
     },
     { logger: log, peerCache: state.peerCache },
   );
+  const arithmetic = await lifecycle.start(
+    "arithmetic",
+    async () => new ArithmeticThread(),
+    (thread) => thread.close(),
+  );
   let channelsAtRoundStart = network.traffic().channels;
   const driver = createDriver(
     {
@@ -157,6 +163,7 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
       store,
       updateLog,
       clock: systemClock,
+      arithmetic: (options) => arithmetic.open(options),
       trainer: new EvaluatingTrainer(trainer, { everyRounds: config.evaluateEveryRounds, onEvaluated }),
       observer: {
         onEvent(event) {
@@ -240,6 +247,7 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
           {
             network,
             trainer,
+            arithmetic,
             state,
             log,
             onRound: (round, updates, embeddingRoot) =>

@@ -251,6 +251,12 @@ export const EXIT_TABLE: readonly Row[] = [
     "Take the micro-batch or recomputation that the message names.",
     "PLAN_DOES_NOT_FIT",
   ),
+  row(
+    44,
+    "a thread for averaging that ended",
+    "Start the peer again: it resumes. Where memory is short, end other programs first.",
+    "ARITHMETIC_LOST",
+  ),
   row(50, "a demo whose peers died, disagreed or did not learn", "Run it again with --keep.", "DEMO_FAILED"),
   row(60, "no running peer to ask", "Start one with glossa peer, or give --state-dir.", "NO_RUNNING_PEER"),
   row(61, "a peer that does not answer", "Check that its process is alive.", "CONTROL_UNREACHABLE"),

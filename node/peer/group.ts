@@ -9,6 +9,7 @@ import { createDriver, type Driver, type ProtocolEvent, type ProtocolStatus } fr
 import { systemClock } from "#protocol/net/clock.ts";
 import { sha256 } from "#protocol/net/hash.ts";
 import type { Network, RunNetwork } from "#protocol/net/network.ts";
+import type { ArithmeticThread } from "../arithmetic/arithmetic-thread.ts";
 import type { GroupSummary } from "../observability/events.ts";
 import type { Logger } from "../observability/log.ts";
 import { ProtocolStore } from "../storage/protocol-store.ts";
@@ -81,6 +82,7 @@ export function groupTerms(
 export interface GroupModules {
   readonly network: Network;
   readonly trainer: Trainer;
+  readonly arithmetic: ArithmeticThread;
   readonly state: StateDirectory;
   readonly log: Logger;
   /** A round of the group is over: its number, updates, and the embedding's root after it. */
@@ -157,6 +159,7 @@ export class Group {
         store,
         updateLog,
         clock: systemClock,
+        arithmetic: (options) => modules.arithmetic.open(options),
         trainer,
         observer: { onEvent: observe },
       },

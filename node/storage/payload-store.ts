@@ -1,8 +1,8 @@
 // Payloads by content id under payloads/<round>/<id>. What is read is hashed, so a torn or altered file counts as absent.
-import { createHash } from "node:crypto";
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { ContentId } from "#protocol/core/types.ts";
+import { sha256HexInTurns } from "#protocol/net/hash.ts";
 import { isLeftover, readIfPresent, writeAtomic } from "./atomic-file.ts";
 import { storageError } from "./errors.ts";
 
@@ -52,7 +52,7 @@ export class PayloadStore {
     if (round === undefined) return undefined;
     const path = join(this.#root, String(round), id);
     const bytes = await readIfPresent(path);
-    if (bytes !== undefined && createHash("sha256").update(bytes).digest("hex") === id) return bytes;
+    if (bytes !== undefined && (await sha256HexInTurns(bytes)) === id) return bytes;
     this.#rounds.delete(id);
     await rm(path, { force: true });
     return undefined;

@@ -36,9 +36,9 @@ class FrameSerializer extends Serializer {
 }
 
 class FrameDeserializer extends Deserializer {
-  readonly #arrays: readonly ArrayBuffer[];
+  readonly #arrays: readonly ArrayBufferLike[];
 
-  constructor(clone: Uint8Array, arrays: readonly ArrayBuffer[]) {
+  constructor(clone: Uint8Array, arrays: readonly ArrayBufferLike[]) {
     super(clone);
     this.#arrays = arrays;
     this.readHeader();
@@ -46,7 +46,8 @@ class FrameDeserializer extends Deserializer {
 
   _readHostObject(): NumberArray {
     const kind = this.readUint32();
-    return new ARRAYS[kind]!(this.#arrays[this.readUint32()]!);
+    const Kind = ARRAYS[kind] as new (buffer: ArrayBufferLike) => NumberArray;
+    return new Kind(this.#arrays[this.readUint32()]!);
   }
 }
 
@@ -66,14 +67,24 @@ export function encodeFrame(message: unknown): Uint8Array[] {
   return [new Uint8Array(head.buffer), clone, ...bytes];
 }
 
-/** Takes a stream of frames in pieces of any size. The buffers beside a message are those of its arrays, all its own. */
-export class FrameReader {
+type Allocate = (bytes: number) => ArrayBufferLike;
+
+const ownMemory: Allocate = (bytes) => new ArrayBuffer(bytes);
+
+/**
+ * Takes a stream of frames in pieces of any size. The buffers beside a message are those of its arrays, all its own and of
+ * `allocate`.
+ */
+export class FrameReader<Memory extends ArrayBufferLike = ArrayBuffer> {
   readonly #parts: Generator<Uint8Array, never, void>;
   #part: Uint8Array;
   #filled = 0;
 
-  constructor(onMessage: (message: unknown, buffers: readonly ArrayBuffer[]) => void) {
-    this.#parts = partsOf(onMessage);
+  constructor(
+    onMessage: (message: unknown, buffers: readonly Memory[]) => void,
+    allocate?: (bytes: number) => Memory,
+  ) {
+    this.#parts = partsOf(onMessage as OnMessage, allocate ?? ownMemory);
     this.#part = this.#parts.next().value;
   }
 
@@ -91,10 +102,10 @@ export class FrameReader {
   }
 }
 
+type OnMessage = (message: unknown, buffers: readonly ArrayBufferLike[]) => void;
+
 /** Gives one buffer after another to be filled; asked for the next, it has read what was filled. */
-function* partsOf(
-  onMessage: (message: unknown, buffers: readonly ArrayBuffer[]) => void,
-): Generator<Uint8Array, never, void> {
+function* partsOf(onMessage: OnMessage, allocate: Allocate): Generator<Uint8Array, never, void> {
   for (;;) {
     const head = new DataView(new ArrayBuffer(8));
     yield new Uint8Array(head.buffer);
@@ -102,9 +113,9 @@ function* partsOf(
     yield new Uint8Array(lengths.buffer);
     const clone = new Uint8Array(head.getUint32(0, true));
     yield clone;
-    const buffers: ArrayBuffer[] = [];
+    const buffers: ArrayBufferLike[] = [];
     for (let at = 0; at < lengths.byteLength; at += 8) {
-      const buffer = new ArrayBuffer(lengths.getFloat64(at, true));
+      const buffer = allocate(lengths.getFloat64(at, true));
       yield new Uint8Array(buffer);
       buffers.push(buffer);
     }
@@ -113,11 +124,14 @@ function* partsOf(
 }
 
 /** One end of a stream, used like a message port. What is posted to an end whose other one is gone is lost. */
-export class PipePort {
+export class PipePort<Memory extends ArrayBufferLike = ArrayBuffer> {
   readonly #stream: Duplex;
+  readonly #allocate: ((bytes: number) => Memory) | undefined;
 
-  constructor(stream: Duplex) {
+  /** `allocate`: where arrays that arrive lie; memory of this thread where it is left out. */
+  constructor(stream: Duplex, allocate?: (bytes: number) => Memory) {
     this.#stream = stream;
+    this.#allocate = allocate;
     // The end of the other process is what tells of it, not the write that failed.
     stream.on("error", () => undefined);
   }
@@ -132,8 +146,9 @@ export class PipePort {
     this.#stream.uncork();
   }
 
-  on(_event: "message", listener: (message: never, buffers: readonly ArrayBuffer[]) => void): void {
-    const reader = new FrameReader(listener as (message: unknown, buffers: readonly ArrayBuffer[]) => void);
+  on(_event: "message", listener: (message: never, buffers: readonly Memory[]) => void): void {
+    const onMessage = listener as (message: unknown, buffers: readonly Memory[]) => void;
+    const reader = new FrameReader(onMessage, this.#allocate);
     this.#stream.on("data", (piece: Uint8Array) => reader.push(piece));
   }
 }

@@ -4,6 +4,7 @@
 //   glob             shared = held = body | embedding[V]
 //   trim             shared = body | embedding[V]      held = body | embedding[rows]
 import type { TrainingModel } from "#model/types.ts";
+import { sharedFloats } from "../arithmetic/shared-memory.ts";
 
 /** Embedding rows that a run shares. */
 export interface SharedEmbedding {
@@ -60,7 +61,7 @@ export class SharedParameters implements HeldParameters {
   /** The shared array that is `held` where it is held and zero elsewhere: the change of what a peer cannot move is none. */
   scatter(held: Float32Array): Float32Array {
     requireLength("held", held, this.heldLength);
-    const shared = this.#rows === undefined ? held : new Float32Array(this.sharedLength);
+    const shared = this.#rows === undefined ? held : sharedFloats(this.sharedLength);
     this.#eachSpan((inShared, inHeld, length) => {
       shared.set(held.subarray(inHeld, inHeld + length), inShared);
     });

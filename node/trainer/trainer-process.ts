@@ -5,6 +5,7 @@ import { createInterface } from "node:readline";
 import type { Duplex, Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { trainingEnvironment } from "#model/runtime/process-environment.ts";
+import { sharedMemory } from "../arithmetic/shared-memory.ts";
 import { Caller } from "./channel.ts";
 import type { Ending } from "./crash-cause.ts";
 import type { TrainerMethods } from "./messages.ts";
@@ -54,7 +55,9 @@ export class TrainerProcess {
       return;
     }
     this.#child = child;
-    this.caller = new Caller<TrainerMethods>(new PipePort(child.stdio[TRAINER_PIPE] as Duplex));
+    // What a round gives goes on to the thread that averages.
+    const port = new PipePort(child.stdio[TRAINER_PIPE] as Duplex, sharedMemory);
+    this.caller = new Caller<TrainerMethods>(port);
     for (const stream of [child.stdout, child.stderr]) this.#listen(stream, onLine);
     child.on("error", (error) => {
       // Also said of a signal that could not be sent.

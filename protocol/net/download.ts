@@ -3,7 +3,7 @@
 import type { ContentId, PeerId } from "../core/types.ts";
 import { type BulkStream, chunkCount, type OpeningOf, pullBulk } from "./bulk.ts";
 import { NetworkError, reasonOf } from "./errors.ts";
-import { sha256Hex } from "./hash.ts";
+import { sha256HexInTurns } from "./hash.ts";
 import type { StreamModules, Streams } from "./streams.ts";
 import { within } from "./streams.ts";
 
@@ -73,7 +73,7 @@ export class Download<Name extends BulkStream> {
       this.attempts.push(`${source}: does not have it`);
       return undefined;
     }
-    if (sha256Hex(bytes) === contentId) return bytes;
+    if ((await sha256HexInTurns(bytes)) === contentId) return bytes;
     this.sawWrongHash = true;
     this.attempts.push(`${source}: wrong hash`);
     if (this.#givers.size === 1) {
