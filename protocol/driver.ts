@@ -368,10 +368,7 @@ class RoundDriver implements Driver {
   /** Something here cannot go on (not a peer's doing): tell the others and give up. */
   #fail(error: unknown): void {
     if (this.#ending.signal.aborted) return;
-    if (this.#running === undefined) {
-      this.#outcome.reject(error);
-      return;
-    }
+    if (this.#running === undefined) return void this.#outcome.reject(error);
     this.#cancelTick();
     abortTraining(this.#running.context);
     const farewell = this.#sendPresence(true);
