@@ -1,5 +1,5 @@
 // Errors of model/. Each has a stable `code`, typed fields and one sentence that names the cause and the remedy.
-import type { Device } from "./types.ts";
+import type { Device, Precision } from "./types.ts";
 
 /** A ModelConfig or OptimizerConfig that cannot be built. `field` names the offending entry. */
 export class ModelConfigError extends Error {
@@ -47,6 +47,23 @@ export class DeviceUnavailableError extends Error {
     this.name = "DeviceUnavailableError";
     this.device = device;
     this.remedy = remedy;
+  }
+}
+
+/** The device is there and computes, but not in the precision that was asked for. */
+export class PrecisionUnavailableError extends Error {
+  readonly code = "PRECISION_UNAVAILABLE";
+  readonly device: Device;
+  readonly precision: Precision;
+  constructor(device: Device, precision: Precision, cause: unknown) {
+    const [reason] = (cause instanceof Error ? cause.message : String(cause)).split("\n", 1) as [string];
+    super(
+      `The device "${device}" does not compute in ${precision} (${reason}); choose the precision float32 or another device.`,
+      { cause },
+    );
+    this.name = "PrecisionUnavailableError";
+    this.device = device;
+    this.precision = precision;
   }
 }
 

@@ -189,7 +189,7 @@ describe.each(cases)("against PyTorch's $name", ({ name }) => {
     });
 
     it("ten losses, gradient norms and learning rates agree", () => {
-      const column = (key: keyof StepResult) => results.map((result) => result[key]);
+      const column = (key: "loss" | "gradientNorm" | "learningRate") => results.map((result) => result[key]);
       expect(worstError(column("loss"), floats("losses"))).toBeLessThan(FLOAT32_TOLERANCE);
       expect(worstError(column("gradientNorm"), floats("gradientNorms"))).toBeLessThan(FLOAT32_TOLERANCE);
       expect(worstError(column("learningRate"), floats("learningRates"))).toBeLessThan(FLOAT32_TOLERANCE);

@@ -4,12 +4,13 @@
 import { bodyTensors, EMBEDDING_NAME, embeddingTensors } from "./architecture.ts";
 import { backpropagate } from "./autodiff/gradients.ts";
 import { GraphBuilder } from "./graph/builder.ts";
+import { withHalfProducts } from "./graph/half-products.ts";
 import { type Loop, next } from "./graph/loop.ts";
 import type { Graph, Value } from "./graph/ops.ts";
 import { blockedShape, headGradients, headNats } from "./nn/head-loss.ts";
 import { embedded, finerTensors, mptHiddenOf, type Weights } from "./nn/mpt.ts";
 import { adamW, clipByGlobalNorm } from "./optim/adamw.ts";
-import type { ModelConfig, OptimizerConfig, TensorSpec } from "./types.ts";
+import type { ModelConfig, OptimizerConfig, Precision, TensorSpec } from "./types.ts";
 
 /** Parameters move by group. A newcomer fits its embedding to a frozen body before both train together. */
 export type ParameterGroup = "body" | "embedding";
@@ -25,6 +26,8 @@ export const stepInputs = {
   biasCorrection2: (group: ParameterGroup) => `${group}:biasCorrection2`,
   moment1: (tensor: string) => `${tensor}:moment1`,
   moment2: (tensor: string) => `${tensor}:moment2`,
+  /** In float16: what the loss, and so every gradient, is multiplied by. */
+  lossScale: "lossScale",
   /** Sum of a tensor's gradients over the micro-batches so far. */
   gradient: (tensor: string) => `${tensor}:gradient`,
 };
@@ -57,6 +60,8 @@ export interface GraphOptions {
   readonly rowsApart?: boolean | undefined;
   /** A gradient step adds its gradients onto others; see there. */
   readonly addsUp?: boolean | undefined;
+  /** In float16 gradients come multiplied by the scale of the loss, an input more; the norm does not. Default float32. */
+  readonly precision?: Precision | undefined;
 }
 
 /** Factor of the head's rows, see GraphOptions.rowsApart. */
@@ -78,12 +83,17 @@ export function buildTrainStep(
 ): Graph {
   const b = new GraphBuilder();
   const perToken = b.scalar(1 / (batchSize * config.sequenceLength));
-  const { weights, nats, gradientOf } = differentiated(b, config, batchSize, trained, perToken, options);
+  const scale = lossScaleOf(b, options);
+  const dNats = scale === undefined ? perToken : b.mul(perToken, scale);
+  const { weights, nats, gradientOf } = differentiated(b, config, batchSize, trained, dNats, options);
   const loss = b.mul(nats, perToken);
-  return b.build({
-    [stepOutputs.loss]: loss,
-    ...updated(b, config, optimizer, trained, weights, gradientOf),
-  });
+  return inPrecision(
+    b.build({
+      [stepOutputs.loss]: loss,
+      ...updated(b, config, optimizer, trained, weights, gradientOf, scale),
+    }),
+    options,
+  );
 }
 
 /**
@@ -100,6 +110,7 @@ export function buildGradientStep(
 ): Graph {
   const b = new GraphBuilder();
   const perToken = b.scalar(rowScale(config, batchSize));
+  const scale = lossScaleOf(b, options);
   const specsOf = options.rowsApart ? gradientTensors : groupTensors;
   const { addsUp = microBatchSize < batchSize } = options;
   const others = addsUp ? trained.flatMap((group) => specsOf(config, group)) : [];
@@ -109,14 +120,14 @@ export function buildGradientStep(
     config,
     microBatchSize,
     trained,
-    perToken,
+    scale === undefined ? perToken : b.mul(perToken, scale),
     options,
     soFar,
   );
   const outputs: Record<string, Value> = { [stepOutputs.nats]: nats };
   if (inputRows !== undefined) Object.assign(outputs, { [stepOutputs.inputRows]: inputRows, hidden });
   for (const [name, gradient] of gradientOf) outputs[stepOutputs.next(stepInputs.gradient(name))] = gradient;
-  return b.build(outputs);
+  return inPrecision(b.build(outputs), options);
 }
 
 /**
@@ -138,6 +149,7 @@ export function buildUpdateStep(
   config: ModelConfig,
   optimizer: OptimizerConfig,
   trained: readonly ParameterGroup[],
+  options: Pick<GraphOptions, "precision"> = {},
 ): Graph {
   const b = new GraphBuilder();
   const tensors = trainedTensors(config, trained).map(({ spec }) => spec);
@@ -145,7 +157,16 @@ export function buildUpdateStep(
   const gradientOf = new Map(
     tensors.map(({ name, shape }) => [name, b.input(stepInputs.gradient(name), shape)]),
   );
-  return b.build(updated(b, config, optimizer, trained, weights, gradientOf));
+  const scale = lossScaleOf(b, options);
+  return b.build(updated(b, config, optimizer, trained, weights, gradientOf, scale));
+}
+
+function lossScaleOf(b: GraphBuilder, { precision }: Pick<GraphOptions, "precision">): Value | undefined {
+  return precision === "float16" ? b.input(stepInputs.lossScale, []) : undefined;
+}
+
+function inPrecision(graph: Graph, { precision }: GraphOptions): Graph {
+  return precision === "float16" ? withHalfProducts(graph) : graph;
 }
 
 /** Input of `buildStepLoop`: how many steps. */
@@ -182,7 +203,7 @@ export function buildStepLoop(
   };
   return {
     ...steps,
-    parts: [buildZeroGradients(config, trained), sums, buildUpdateStep(config, optimizer, trained)],
+    parts: [buildZeroGradients(config, trained), sums, buildUpdateStep(config, optimizer, trained, options)],
     collected: [stepOutputs.nats, stepOutputs.gradientNorm],
   };
 }
@@ -285,9 +306,10 @@ function updated(
   trained: readonly ParameterGroup[],
   weights: Weights,
   gradientOf: Weights,
+  lossScale: Value | undefined,
 ): Record<string, Value> {
   const { norm, scale } = b.scope("clip", () =>
-    clipByGlobalNorm(b, [...gradientOf.values()], optimizer.gradientClip),
+    clipByGlobalNorm(b, [...gradientOf.values()], optimizer.gradientClip, lossScale),
   );
   const updateOf = new Map(
     trained.map((group) => {

@@ -16,10 +16,12 @@ import { ModelConfigError, ModelDisposedError, NonFiniteStepError, TensorSizeErr
 import { isLoop, type Loop } from "./graph/loop.ts";
 import type { Graph } from "./graph/ops.ts";
 import { microBatchesOf } from "./micro-batches.ts";
-import { emitOnnx } from "./onnx/emit.ts";
+import { emissionFor, emitOnnx } from "./onnx/emit.ts";
 import { emitLoop } from "./onnx/emit-loop.ts";
+import { FIRST_LOSS_SCALE, LossScaler } from "./optim/loss-scaler.ts";
 import { learningRateAt, type ScheduleConfig, validateOptimizerConfig } from "./optim/schedule.ts";
 import { sharesOf } from "./plan.ts";
+import { requireHalf } from "./runtime/require-half.ts";
 import {
   canShareMemory,
   createSession,
@@ -37,6 +39,7 @@ import type {
   Device,
   ModelConfig,
   OptimizerConfig,
+  Precision,
   StepResult,
   TrainingModel,
   TrainingState,
@@ -60,6 +63,8 @@ export interface TrainingModelOptions {
   readonly microBatchSize?: number | undefined;
   /** Keep each block's input only and compute the rest again on the way back: less memory, more work. Default false. */
   readonly recompute?: boolean | undefined;
+  /** What matrix products are computed in. Default float32. Evaluation is in float32 always. */
+  readonly precision?: Precision | undefined;
   readonly device: Device;
   /** Threads within one operation (cpu); the default is one per physical core. */
   readonly threads?: number;
@@ -103,6 +108,7 @@ export async function createTrainingModel(options: TrainingModelOptions): Promis
       "give a positive whole number",
     );
   }
+  if (options.precision === "float16") await requireHalf(options.device);
   const { body, embedding, ...rest } = options;
   const model = new CompiledModel(rest, await hostThreads(options));
   await model.load(body, embedding);
@@ -138,6 +144,7 @@ class CompiledModel implements TrainingModel {
   /** Compiled when first asked for: most peers never take an embedding step, some never evaluate. */
   readonly #sessions = new Map<string, Promise<Session>>();
   readonly #meter: TransferMeter | undefined;
+  readonly #scaler: LossScaler | undefined;
   #lastCall: Promise<void> = Promise.resolve();
   #disposed = false;
 
@@ -145,11 +152,13 @@ class CompiledModel implements TrainingModel {
     this.config = options.config;
     this.#options = options;
     this.#microBatchSize = options.microBatchSize ?? options.batchSize;
+    this.#scaler = options.precision === "float16" ? new LossScaler() : undefined;
     this.#meter = options.device === "cpu" ? undefined : new TransferMeter();
     const setting: EngineSetting = {
       ...options,
       microBatchSize: this.#microBatchSize,
       recompute: options.recompute,
+      precision: options.precision ?? "float32",
       meter: this.#meter,
       session: (name, build, shares) => this.#session(name, build, shares),
       emit: (graph, shares) => this.#emit(graph, shares),
@@ -235,6 +244,7 @@ class CompiledModel implements TrainingModel {
         embeddingMoment2: await embedding.moment2.read(),
         momentSteps: body.momentSteps,
         embeddingMomentSteps: embedding.momentSteps,
+        ...(this.#scaler && { lossScale: this.#scaler.state }),
       };
     });
   }
@@ -255,6 +265,7 @@ class CompiledModel implements TrainingModel {
       for (const [target, flat] of writes) target.write(flat);
       body.momentSteps = state.momentSteps;
       embedding.momentSteps = state.embeddingMomentSteps;
+      if (this.#scaler !== undefined) this.#scaler.state = state.lossScale ?? FIRST_LOSS_SCALE;
     });
   }
 
@@ -302,21 +313,40 @@ class CompiledModel implements TrainingModel {
     signal: AbortSignal | undefined,
   ): Promise<StepResult[]> {
     const expected = this.#options.batchSize * this.config.sequenceLength;
-    const steps = batches.map((batch, at): EngineStep => {
+    const steps = batches.map((batch, at) => {
       const { length } = batch.inputs;
       if (length !== expected) throw new TensorSizeError("inputs", expected, length);
       const microBatches = microBatchesOf(batch, this.config, this.#microBatchSize);
       return { microBatches, trained, rates: this.#ratesAt(firstStep + at), signal };
     });
     signal?.throwIfAborted();
-    const outcomes = steps.length === 0 ? [] : await this.#engine.steps(steps);
-    const [first] = outcomes;
-    if (first !== undefined && !isSound(first)) {
-      throw new NonFiniteStepError(firstStep, first.loss, first.gradientNorm);
+    const results: StepResult[] = [];
+    while (results.length < steps.length) {
+      const { scale: lossScale, most } = this.#atThisScale();
+      const asked = steps.slice(results.length, results.length + most);
+      const outcomes = await this.#engine.steps(asked.map((step) => ({ ...step, lossScale })));
+      for (const [at, outcome] of outcomes.entries()) {
+        const step = { ...outcome, learningRate: asked[at]!.rates[trained[0]!] };
+        if (isSound(outcome)) {
+          this.#scaler?.grow();
+          results.push(step);
+        } else if (Number.isFinite(outcome.loss) && this.#scaler?.shrink()) {
+          results.push({ ...step, isSkipped: true });
+        } else if (results.length > 0) {
+          return results;
+        } else {
+          throw new NonFiniteStepError(firstStep, outcome.loss, outcome.gradientNorm);
+        }
+      }
+      // Fewer than asked for, and all of them sound: called off, or failed.
+      if (outcomes.length < asked.length && outcomes.every(isSound)) return results;
     }
-    return outcomes.filter(isSound).map((outcome, at) => {
-      return { ...outcome, learningRate: steps[at]!.rates[trained[0]!] };
-    });
+    return results;
+  }
+
+  #atThisScale(): { scale: number; most: number } {
+    if (this.#scaler === undefined) return { scale: 1, most: Number.POSITIVE_INFINITY };
+    return { scale: this.#scaler.state.scale, most: this.#scaler.stepsAtThisScale };
   }
 
   #ratesAt(step: number): EngineStep["rates"] {
@@ -343,7 +373,7 @@ class CompiledModel implements TrainingModel {
     const { device, spinning = false } = this.#options;
     const inPlaceOnly = device !== "webgpu";
     const emission = {
-      branches: device === "cpu",
+      ...emissionFor(device),
       ...(inPlaceOnly && { emptySequence: IN_PLACE_ONLY }),
     };
     const bytes = isLoop(program) ? emitLoop(program, emission) : emitOnnx(program, emission);
@@ -354,7 +384,7 @@ class CompiledModel implements TrainingModel {
     const options = {
       ...{ device, spinning, inPlaceOnly },
       ...(threads !== undefined && { threads: Math.max(1, Math.floor(threads / shares)) }),
-      ...(device === "webgpu" && { residentOutputs: resident }),
+      ...(device === "webgpu" && { residentOutputs: resident, deviceOnly: true }),
     };
     return { bytes, options };
   }

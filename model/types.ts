@@ -42,12 +42,26 @@ export interface Batch {
 /** Where a session runs. */
 export type Device = "cpu" | "webgpu" | "cuda";
 
+/**
+ * What a step's matrix products are computed in; weights, moments, norms, softmax and loss are float32 always. A machine's own
+ * choice: it changes what it computes by rounding, and nothing of what it stores or sends.
+ */
+export type Precision = "float32" | "float16";
+
+/** Of a step with products in float16: the factor of the loss, and the steps taken since it last changed. */
+export interface LossScale {
+  readonly scale: number;
+  readonly goodSteps: number;
+}
+
 export interface StepResult {
   /** Mean cross-entropy over the batch, nats per token, before the step's update. */
   readonly loss: number;
   /** Global gradient norm before clipping. */
   readonly gradientNorm: number;
   readonly learningRate: number;
+  /** In float16: the gradients were not finite at the scale of the loss. Nothing moved but the scale, and the norm is no number. */
+  readonly isSkipped?: true;
 }
 
 /** Bytes that went between the host's memory and a device's. */
@@ -110,4 +124,6 @@ export interface TrainingState {
   readonly momentSteps: number;
   /** The same for the embedding's, which also move in steps with the body frozen. */
   readonly embeddingMomentSteps: number;
+  /** Absent where it was trained in float32 only; then float16 begins with its first scale. */
+  readonly lossScale?: LossScale | undefined;
 }

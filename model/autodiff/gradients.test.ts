@@ -17,7 +17,7 @@ const TOLERANCE = 1e-6;
 function project(b: GraphBuilder, values: readonly Value[]): Value {
   const sums = values.map((value, index) => {
     const weighted = b.mul(
-      value,
+      value.type === "half" ? b.cast(value, "float") : value,
       b.constant(normal(`projection ${index}`, value.shape).data as Float64Array, value.shape),
     );
     return b.reduceSum(

@@ -105,6 +105,7 @@ const rules: { readonly [O in Op]: GradientRule<O> | Forbidden } = {
   },
 
   matMulInBlocks: { forbidden: "it makes gradients and is not made to have one" },
+  cast: { forbidden: "precision is chosen when the gradients are there (graph/half-products.ts)" },
   reshape: ({ b, node, dy }) => [b.reshape(dy, node.inputs[0]!.shape)],
   transpose: ({ b, node, dy }) => [b.transpose(dy, inversePermutation(node.attributes.permutation))],
   broadcast: ({ b, node, dy }) => [unbroadcast(b, dy, node.inputs[0]!.shape)],

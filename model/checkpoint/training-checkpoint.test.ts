@@ -30,6 +30,13 @@ test("a training state and what is kept beside it come back equal", () => {
   });
 });
 
+test("the scale of the loss comes back where there was one, and is missing in what was written before there were any", () => {
+  const scaled: TrainingState = { ...state, lossScale: { scale: 65_536, goodSteps: 1_999 } };
+  expect(decodeTrainingCheckpoint(encodeTrainingCheckpoint({ state: scaled, extra })).state).toEqual(scaled);
+  const { state: plain } = decodeTrainingCheckpoint(encodeTrainingCheckpoint({ state, extra }));
+  expect("lossScale" in plain).toBe(false);
+});
+
 test("a checkpoint of another kind, or one that lacks a part, is refused by name", () => {
   const { tensors, metadata } = decodeCheckpoint(encodeTrainingCheckpoint({ state, extra }));
   const variants: { why: string; bytes: Uint8Array }[] = [
@@ -42,6 +49,10 @@ test("a checkpoint of another kind, or one that lacks a part, is refused by name
       why: '"momentSteps" is "-1"',
       bytes: encodeCheckpoint(tensors, new Map([...metadata, ["momentSteps", "-1"]])),
     },
+    ...["0", '{"scale":0,"goodSteps":0}', '{"scale":1.5,"goodSteps":0}'].map((text) => ({
+      why: `"lossScale" is "${text}"`,
+      bytes: encodeCheckpoint(tensors, new Map([...metadata, ["lossScale", text]])),
+    })),
     {
       why: '"embeddingMomentSteps" is ""',
       bytes: encodeCheckpoint(tensors, without(metadata, "embeddingMomentSteps")),

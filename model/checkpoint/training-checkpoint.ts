@@ -37,6 +37,9 @@ export interface TrainingCheckpoint {
   readonly arrays?: ReadonlyMap<string, Float32Array>;
 }
 
+/** Only where training has been in float16. */
+const LOSS_SCALE = "lossScale";
+
 /** Keeps the owner's arrays apart from the state's. */
 const OWN_PREFIX = "extra.";
 
@@ -52,6 +55,7 @@ export function encodeTrainingCheckpoint({
   const metadata = new Map<string, string>([
     ["format", FORMAT],
     ...COUNT_FIELDS.map((field) => [field, String(state[field])] as const),
+    ...(state.lossScale ? [[LOSS_SCALE, JSON.stringify(state.lossScale)] as const] : []),
     ["extra", JSON.stringify(extra)],
   ]);
   return encodeCheckpoint(tensors, metadata);
@@ -86,6 +90,7 @@ export function decodeTrainingCheckpoint(bytes: Uint8Array): Required<TrainingCh
       embeddingMoment2: read("embeddingMoment2"),
       momentSteps: count("momentSteps"),
       embeddingMomentSteps: count("embeddingMomentSteps"),
+      ...parseLossScale(metadata.get(LOSS_SCALE)),
     },
     extra: parseExtra(metadata.get("extra")),
     arrays: new Map(
@@ -96,6 +101,13 @@ export function decodeTrainingCheckpoint(bytes: Uint8Array): Required<TrainingCh
       ),
     ),
   };
+}
+
+function parseLossScale(text: string | undefined): Pick<TrainingState, "lossScale"> {
+  if (text === undefined) return {};
+  const [, scale, goodSteps] = /^\{"scale":(\d{1,8}),"goodSteps":(\d{1,4})\}$/.exec(text) ?? [];
+  if (!(Number(scale) >= 1)) throw new CheckpointError("content", `its "${LOSS_SCALE}" is "${text}"`);
+  return { lossScale: { scale: Number(scale), goodSteps: Number(goodSteps) } };
 }
 
 function parseExtra(text: string | undefined): JsonValue {

@@ -65,10 +65,11 @@ export class HostEngine implements StepEngine {
     return oneByOne(steps, (step) => this.#step(step));
   }
 
-  async #step({ microBatches, trained, rates, signal }: EngineStep): Promise<StepOutcome> {
+  async #step({ microBatches, trained, rates, lossScale, signal }: EngineStep): Promise<StepOutcome> {
     const { config, optimizer, batchSize } = this.#setting;
     const session = await this.#gradientSession(trained);
     const addsUp = microBatches.length > 1;
+    for (const { memory } of this.#shares) memory.lossScale[0] = lossScale;
     if (addsUp) for (const share of this.#shares) share.clear(trained);
     let nats = 0;
     for (const tokens of microBatches) {
@@ -79,11 +80,11 @@ export class HostEngine implements StepEngine {
 
     const loss = nats / (batchSize * config.sequenceLength);
     const places = trained.flatMap((name) => this.#partsOf[name]);
-    const outcome = { loss, gradientNorm: Math.sqrt(this.#optimizer.squares(places)) };
+    const outcome = { loss, gradientNorm: Math.sqrt(this.#optimizer.squares(places)) / lossScale };
     if (!isSound(outcome)) return outcome;
     const factorsOf = trained.flatMap((name) => {
       const momentSteps = ++this.groups[name].momentSteps;
-      const factors = stepFactors(optimizer, rates[name], outcome.gradientNorm, momentSteps);
+      const factors = stepFactors(optimizer, rates[name], outcome.gradientNorm, momentSteps, lossScale);
       return this.#partsOf[name].map((part) => [part, factors] as const);
     });
     this.#optimizer.update(new Map(factorsOf));
@@ -131,16 +132,17 @@ export class HostEngine implements StepEngine {
   }
 
   #gradientStep(trained: readonly ParameterGroup[]): Graph {
-    const { config, batchSize, microBatchSize, recompute } = this.#setting;
+    const { config, batchSize, microBatchSize, recompute, precision } = this.#setting;
     return buildGradientStep(config, batchSize, microBatchSize / this.#shares.length, trained, {
       recompute,
+      precision,
       rowsApart: true,
       addsUp: microBatchSize < batchSize,
     });
   }
 
   #makeShare(at: number, shared: boolean, shares: number): Share {
-    const { config, batchSize, microBatchSize } = this.#setting;
+    const { config, batchSize, microBatchSize, precision } = this.#setting;
     const tokens = (microBatchSize / shares) * config.sequenceLength;
     const buffer = (length: number) =>
       shared ? new SharedArrayBuffer(4 * length) : new ArrayBuffer(4 * length);
@@ -153,6 +155,8 @@ export class HostEngine implements StepEngine {
       inputRows: new Float32Array(buffer(tokens * config.width)),
       hidden: new Float32Array(buffer(tokens * config.width)),
       rowScale: rowScale(config, batchSize),
+      precision,
+      lossScale: new Float32Array(buffer(1)).fill(1),
       nats: new Float32Array(buffer(1)),
     });
   }

@@ -65,7 +65,7 @@ it("gives the same bits on two threads as on one, for the parts that are asked f
   const untouched = valuesOf(alone)[1];
   const one = new HostOptimizer(alone, undefined);
   const two = new HostOptimizer(together, helper);
-  await expect.poll(() => helper.isReady).toBe(true);
+  await expect.poll(() => helper.isReady, { timeout: 20_000 }).toBe(true);
   for (let step = 0; step < 3; step++) {
     expect(two.squares([0, 2])).toBe(one.squares([0, 2]));
     const moved = new Map([

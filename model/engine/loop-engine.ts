@@ -70,8 +70,8 @@ export class LoopEngine implements StepEngine {
 
   /** Writes the state after these steps beside the one that counts. */
   async #run(steps: readonly EngineStep[]): Promise<StepOutcome[]> {
-    const { batchSize, microBatchSize, config } = this.#setting;
-    const { trained } = steps[0]!;
+    const { batchSize, microBatchSize, config, precision } = this.#setting;
+    const { trained, lossScale } = steps[0]!;
     const parts = batchSize / microBatchSize;
     const states = trained.flatMap((name) => {
       const { weights, moment1, moment2 } = this.groups[name];
@@ -88,6 +88,7 @@ export class LoopEngine implements StepEngine {
         ...merged(states, (state) => state.feeds()),
         ...this.#feedsOf(steps),
         ...(parts > 1 && { [ZERO]: scalarTensor(0) }),
+        ...(precision === "float16" && { [stepInputs.lossScale]: scalarTensor(lossScale) }),
       },
       {
         [parts > 1 ? stepOutputs.nats : stepOutputs.loss]: hostTensor(losses, shape),
@@ -129,9 +130,9 @@ export class LoopEngine implements StepEngine {
   }
 
   #session(trained: readonly ParameterGroup[]): Promise<Session> {
-    const { config, optimizer, recompute, session } = this.#setting;
+    const { config, optimizer, recompute, precision, session } = this.#setting;
     return session(`steps of ${trained.join(" and ")}`, () =>
-      buildStepLoop(config, optimizer, this.#setting, trained, { recompute }),
+      buildStepLoop(config, optimizer, this.#setting, trained, { recompute, precision }),
     );
   }
 

@@ -85,8 +85,9 @@ export class ResidentEngine implements StepEngine {
     return this.#setting.microBatchSize === this.#setting.batchSize;
   }
 
-  async #computeAtOnce({ microBatches, trained, rates }: EngineStep): Promise<Computed> {
-    const { feeds, fetches } = this.#updateOf(trained, rates);
+  async #computeAtOnce(step: EngineStep): Promise<Computed> {
+    const { microBatches, trained } = step;
+    const { feeds, fetches } = this.#updateOf(step);
     const session = await this.#trainSession(trained);
     const outputs = await session.run(
       { ...microBatches[0]!, ...this.#weightFeeds(), ...feeds },
@@ -97,8 +98,9 @@ export class ResidentEngine implements StepEngine {
   }
 
   /** Sums the gradients of all micro-batches, then clips and applies the sum. */
-  async #computeInParts({ microBatches, trained, rates, signal }: EngineStep): Promise<Computed> {
-    const { config, optimizer, batchSize, session } = this.#setting;
+  async #computeInParts(step: EngineStep): Promise<Computed> {
+    const { microBatches, trained, signal } = step;
+    const { config, optimizer, batchSize, precision, session } = this.#setting;
     const sums = trained.map((name) => this.groups[name].gradient!);
     const zeros = await session(`zeros for ${trained.join(" and ")}`, () =>
       buildZeroGradients(config, trained),
@@ -113,15 +115,20 @@ export class ResidentEngine implements StepEngine {
     for (const tokens of microBatches) {
       signal?.throwIfAborted();
       const outputs = await addition.run(
-        { ...tokens, ...this.#weightFeeds(), ...merged(sums, (sum) => sum.feeds()) },
+        {
+          ...tokens,
+          ...this.#weightFeeds(),
+          ...merged(sums, (sum) => sum.feeds()),
+          ...this.#lossScaleOf(step),
+        },
         { ...merged(sums, (sum) => sum.fetches()), [stepOutputs.nats]: null },
       );
       for (const sum of sums) sum.commit(outputs);
       nats += scalarOf(outputs, stepOutputs.nats);
     }
-    const { feeds, fetches } = this.#updateOf(trained, rates);
+    const { feeds, fetches } = this.#updateOf(step);
     const update = await session(`update ${trained.join(" and ")}`, () =>
-      buildUpdateStep(config, optimizer, trained),
+      buildUpdateStep(config, optimizer, trained, { precision }),
     );
     const weights = merged(trained, (name) => this.groups[name].weights.feeds());
     const outputs = await update.run(
@@ -133,9 +140,10 @@ export class ResidentEngine implements StepEngine {
   }
 
   /** What a step needs besides tokens and weights, and what it gives besides its loss. */
-  #updateOf(trained: readonly ParameterGroup[], rates: EngineStep["rates"]) {
+  #updateOf(step: EngineStep) {
+    const { trained, rates } = step;
     const { beta1, beta2 } = this.#setting.optimizer;
-    const feeds: Record<string, DeviceTensor> = {};
+    const feeds: Record<string, DeviceTensor> = { ...this.#lossScaleOf(step) };
     const fetches: Record<string, DeviceTensor | null> = { [stepOutputs.gradientNorm]: null };
     for (const name of trained) {
       const { weights, moment1, moment2, momentSteps } = this.groups[name];
@@ -148,21 +156,25 @@ export class ResidentEngine implements StepEngine {
     return { feeds, fetches };
   }
 
+  #lossScaleOf({ lossScale }: EngineStep): Tensors {
+    return this.#setting.precision === "float16" ? { [stepInputs.lossScale]: scalarTensor(lossScale) } : {};
+  }
+
   #weightFeeds(): Tensors {
     return merged(Object.values(this.groups), ({ weights }) => weights.feeds());
   }
 
   #trainSession(trained: readonly ParameterGroup[]): Promise<Session> {
-    const { config, optimizer, batchSize, recompute, session } = this.#setting;
+    const { config, optimizer, batchSize, recompute, precision, session } = this.#setting;
     return session(`train ${trained.join(" and ")}`, () =>
-      buildTrainStep(config, optimizer, batchSize, trained, { recompute }),
+      buildTrainStep(config, optimizer, batchSize, trained, { recompute, precision }),
     );
   }
 
   #gradientSession(trained: readonly ParameterGroup[]): Promise<Session> {
-    const { config, batchSize, microBatchSize, recompute, session } = this.#setting;
+    const { config, batchSize, microBatchSize, recompute, precision, session } = this.#setting;
     return session(`gradients of ${trained.join(" and ")}`, () =>
-      buildGradientStep(config, batchSize, microBatchSize, trained, { recompute }),
+      buildGradientStep(config, batchSize, microBatchSize, trained, { recompute, precision }),
     );
   }
 

@@ -3,6 +3,7 @@
 import { type DeviceTensor, hostTensor, type Session } from "../runtime/session.ts";
 import type { NamedValues } from "../runtime/state.ts";
 import { type ParameterGroup, stepInputs, stepOutputs } from "../train-step.ts";
+import type { Precision } from "../types.ts";
 
 /** All that a share reads and writes. Can be sent to another thread, which then shares it. */
 export interface ShareMemory {
@@ -16,6 +17,9 @@ export interface ShareMemory {
   readonly inputRows: Float32Array;
   readonly hidden: Float32Array;
   readonly rowScale: number;
+  readonly precision: Precision;
+  /** One number: what the gradients are multiplied by. The graph takes it as an input in float16 alone. */
+  readonly lossScale: Float32Array;
   /** One number: the share's cross-entropy, summed. */
   readonly nats: Float32Array;
 }
@@ -36,6 +40,7 @@ export class Share {
       [stepInputs.inputs]: hostTensor(memory.inputs, [tokens]),
       [stepInputs.targets]: hostTensor(memory.targets, [tokens]),
       ...tensorsOf(memory.weights, "input"),
+      ...(memory.precision === "float16" && { [stepInputs.lossScale]: hostTensor(memory.lossScale, []) }),
     };
     this.#rows = {
       [stepOutputs.inputRows]: rows(memory.inputRows),
@@ -66,10 +71,10 @@ export class Share {
 
   /** Always in the order of the tokens: where an id repeats, sums depend on it. */
   #addRows(): void {
-    const { inputs, targets, inputRows, hidden, rowScale, gradients } = this.memory;
+    const { inputs, targets, inputRows, hidden, rowScale, lossScale, gradients } = this.memory;
     const [{ values }] = gradients.embedding as readonly [NamedValues];
     addRows(values, inputs, inputRows, 1);
-    addRows(values, targets, hidden, -rowScale);
+    addRows(values, targets, hidden, -rowScale * lossScale[0]!);
   }
 }
 

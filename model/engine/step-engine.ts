@@ -9,7 +9,7 @@ import type { DeviceTensor, Session, SessionOptions } from "../runtime/session.t
 import type { State } from "../runtime/state.ts";
 import type { TransferMeter } from "../runtime/transfer-meter.ts";
 import type { ParameterGroup } from "../train-step.ts";
-import type { ModelConfig, OptimizerConfig } from "../types.ts";
+import type { ModelConfig, OptimizerConfig, Precision } from "../types.ts";
 
 export interface GroupState {
   readonly weights: State;
@@ -24,6 +24,8 @@ export interface EngineStep {
   readonly microBatches: readonly Tokens[];
   readonly trained: readonly ParameterGroup[];
   readonly rates: Readonly<Record<ParameterGroup, number>>;
+  /** What gradients are multiplied by while they are computed; 1 in float32. */
+  readonly lossScale: number;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -41,7 +43,7 @@ export interface StepEngine {
   /** How many steps are well asked for at once: 1 unless that makes them cheaper. May change after each call. */
   readonly stepsPerRun: number;
   /**
-   * Takes steps in their order, at least one, all of the same groups. There are fewer outcomes than steps where one is not sound
+   * Takes steps in their order, at least one, all of the same groups and scale. There are fewer outcomes than steps where one is not sound
    * (it is the last, and has not happened), was called off or failed: what went before it has happened.
    */
   steps(steps: readonly EngineStep[]): Promise<StepOutcome[]>;
@@ -56,6 +58,7 @@ export interface EngineSetting {
   readonly batchSize: number;
   readonly microBatchSize: number;
   readonly recompute: boolean | undefined;
+  readonly precision: Precision;
   /** What `session` compiles counts here; an engine with sessions of its own hands it on. Absent on the cpu. */
   readonly meter: TransferMeter | undefined;
   /** Compiles a graph when it is first asked for by its name; `shares` (default 1) such sessions divide the threads. */

@@ -13,7 +13,7 @@ import { elementCount, type Graph } from "../graph/ops.ts";
 import { microBatchesOf } from "../micro-batches.ts";
 import { headTokenNats } from "../nn/head-loss.ts";
 import { mptHidden } from "../nn/mpt.ts";
-import { emitOnnx } from "../onnx/emit.ts";
+import { emissionFor, emitOnnx } from "../onnx/emit.ts";
 import { createSession, type DeviceTensor, hostData, hostTensor } from "../runtime/session.ts";
 import { stepInputs, stepOutputs } from "../train-step.ts";
 import type { Batch, Device, ModelConfig, TensorSpec } from "../types.ts";
@@ -69,7 +69,7 @@ export async function createScorer(options: ScorerOptions): Promise<Scorer> {
     ...tensorsOf(body, bodyTensors(config)),
     ...tensorsOf(embedding, embeddingTensors(config)),
   ]);
-  const session = await createSession(emitOnnx(buildScoring(config, batchSize)), {
+  const session = await createSession(emitOnnx(buildScoring(config, batchSize), emissionFor(device)), {
     device,
     ...(threads !== undefined && { threads }),
   });

@@ -119,6 +119,8 @@ export class GraphBuilder {
 
   matMulInBlocks = (a: Value, b: Value): Value => this.#apply1("matMulInBlocks", [a, b], {});
 
+  cast = (x: Value, to: "float" | "half"): Value => this.#apply1("cast", [x], { to });
+
   /** Returns `x` itself where nothing changes. */
   reshape(x: Value, shape: Shape): Value {
     return sameShape(x.shape, shape) ? x : this.#apply1("reshape", [x], { shape });

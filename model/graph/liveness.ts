@@ -1,9 +1,8 @@
 // How much memory a graph's values take, from the order of its nodes alone: what a plan can know before anything runs.
-import type { AnyNode, Graph, Value } from "./ops.ts";
+import type { AnyNode, DataType, Graph, Value } from "./ops.ts";
 import { elementCount } from "./ops.ts";
 
-/** float32 and int32 alike. */
-const BYTES_PER_ELEMENT = 4;
+const BYTES_PER_ELEMENT: Readonly<Record<DataType, number>> = { float: 4, half: 2, int32: 4 };
 
 /** Operations that onnxruntime computes within the memory of their first input where nothing else needs that. */
 const IN_PLACE: ReadonlySet<AnyNode["op"]> = new Set([
@@ -25,7 +24,7 @@ const IN_PLACE: ReadonlySet<AnyNode["op"]> = new Set([
 
 /** Bytes of a value. */
 export function byteLength(value: Value): number {
-  return BYTES_PER_ELEMENT * elementCount(value.shape);
+  return BYTES_PER_ELEMENT[value.type] * elementCount(value.shape);
 }
 
 /**

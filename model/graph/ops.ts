@@ -3,8 +3,11 @@
 // onnx/emitters.ts until each has an entry for it, and the tests until it has a sample in testing/op-samples.ts.
 
 export type Shape = readonly number[];
-/** `float` is float32 on a device and float64 in the interpreter. `int32` holds token ids. */
-export type DataType = "float" | "int32";
+/**
+ * `float` is float32 on a device and float64 in the interpreter; `half` is float16 everywhere, and only what half-products.ts
+ * puts between products. `int32` holds token ids.
+ */
+export type DataType = "float" | "half" | "int32";
 
 /** A tensor in the graph: static shape, made once, never changed. */
 export interface Value {
@@ -38,6 +41,8 @@ export interface OpAttributes {
   readonly matMul: { readonly transposeA: boolean; readonly transposeB: boolean; readonly alpha: number };
   /** (a[k, blocks, m], b[k, n]) -> [blocks, m, n]: a^T @ b, one block of a's m columns after the other. */
   readonly matMulInBlocks: None;
+  /** Rounds to half, or widens. */
+  readonly cast: { readonly to: "float" | "half" };
   readonly reshape: { readonly shape: Shape };
   /** Output axis i is input axis permutation[i]. */
   readonly transpose: { readonly permutation: readonly number[] };
@@ -60,7 +65,7 @@ export interface OpAttributes {
    * Causal attention, (query, key, value [B, H, T, h], biases [1, H, C, E]) -> (mixed [B, H, T, h], probabilities
    * [B, H, C, E]): mixed = P @ value, P = softmax(alpha * query @ key^T + bias). Queries go in consecutive chunks of C rows,
    * each of which sees the E keys up to its own end and no other: one bias and one P for each. One operation, because its
-   * gradient needs less than those of its parts (see autodiff/rules.ts). The biases are constants.
+   * gradient needs less than those of its parts (see autodiff/rules.ts). The biases are constants. In half, P is float still.
    */
   readonly attention: { readonly alpha: number };
   /** (x[..., d], weight[d]) -> (normalised x * weight, mean[..., 1], 1/sqrt(variance + epsilon)[..., 1]). */
@@ -71,7 +76,8 @@ export interface OpAttributes {
   readonly scatterAdd: None;
   /**
    * (hidden[n, d], head[v, d], targets[n]) -> (nats[n], probabilities[n, v]): cross-entropy of softmax(hidden @ head^T).
-   * One operation, because its gradient needs no [n, v] tensor but the probabilities (see autodiff/rules.ts).
+   * One operation, because its gradient needs no [n, v] tensor but the probabilities (see autodiff/rules.ts). Of halves it
+   * gives floats.
    */
   readonly linearCrossEntropy: None;
 }

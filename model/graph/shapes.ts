@@ -63,6 +63,12 @@ function checkTypes(inputs: readonly Value[], ...types: DataType[]): Shape[] {
   return inputs.map((value) => value.shape);
 }
 
+/** Shapes of inputs that are all float or all half, and which of the two. */
+function checkReal(inputs: readonly Value[], count = inputs.length): { type: DataType; shapes: Shape[] } {
+  const type = inputs[0]?.type === "half" ? "half" : "float";
+  return { type, shapes: checkTypes(inputs, ...Array.from({ length: count }, () => type)) };
+}
+
 const float = (shape: Shape): OutputType => ({ type: "float", shape });
 
 function elementwise(inputs: readonly Value[]): readonly OutputType[] {
@@ -96,36 +102,44 @@ const shapeRules: { readonly [O in Op]: ShapeRule<O> } = {
   hardSigmoid: elementwise,
 
   matMul(inputs, { transposeA, transposeB }) {
-    const [a, b] = checkTypes(inputs, "float", "float") as [Shape, Shape];
+    const { type, shapes } = checkReal(inputs, 2);
+    const [a, b] = shapes as [Shape, Shape];
     const rank = a.length;
     must(rank >= 2 && b.length === rank, "takes two tensors of one rank, 2 or more");
     must(sameShape(a.slice(0, -2), b.slice(0, -2)), "batch sizes differ");
     const [rows, innerA] = lastTwo(a, transposeA);
     const [innerB, columns] = lastTwo(b, transposeB);
     must(innerA === innerB, `inner sizes ${innerA} and ${innerB} differ`);
-    return [float([...a.slice(0, -2), rows, columns])];
+    return [{ type, shape: [...a.slice(0, -2), rows, columns] }];
   },
 
   matMulInBlocks(inputs) {
-    const [a, b] = checkTypes(inputs, "float", "float") as [Shape, Shape];
+    const { type, shapes } = checkReal(inputs, 2);
+    const [a, b] = shapes as [Shape, Shape];
     must(a.length === 3 && b.length === 2 && a[0] === b[0], "takes a[k,blocks,m] and b[k,n]");
-    return [float([a[1]!, a[2]!, b[1]!])];
+    return [{ type, shape: [a[1]!, a[2]!, b[1]!] }];
+  },
+
+  cast(inputs, { to }) {
+    const [shape] = checkTypes(inputs, to === "half" ? "float" : "half") as [Shape];
+    return [{ type: to, shape }];
   },
 
   reshape(inputs, { shape }) {
-    const [from] = checkTypes(inputs, "float") as [Shape];
-    must(elementCount(from) === elementCount(shape), "the number of elements changes");
-    return [float(shape)];
+    const { type, shapes } = checkReal(inputs, 1);
+    must(elementCount(shapes[0]!) === elementCount(shape), "the number of elements changes");
+    return [{ type, shape }];
   },
 
   transpose(inputs, { permutation }) {
-    const [from] = checkTypes(inputs, "float") as [Shape];
+    const { type, shapes } = checkReal(inputs, 1);
+    const [from] = shapes as [Shape];
     const sorted = [...permutation].sort((x, y) => x - y);
     must(
       permutation.length === from.length && sorted.every((axis, index) => axis === index),
       "takes a permutation of the axes",
     );
-    return [float(permutation.map((axis) => from[axis]!))];
+    return [{ type, shape: permutation.map((axis) => from[axis]!) }];
   },
 
   broadcast(inputs, { shape }) {
@@ -146,7 +160,7 @@ const shapeRules: { readonly [O in Op]: ShapeRule<O> } = {
 
   concat(inputs, { axis }) {
     must(inputs.length > 0, "takes at least one input");
-    const shapes = checkTypes(inputs, ...inputs.map((): DataType => "float"));
+    const { type, shapes } = checkReal(inputs);
     const first = shapes[0]!;
     must(validAxis(axis, first), "axis out of range");
     const ignoringAxis = (shape: Shape) => shape.map((size, index) => (index === axis ? 0 : size));
@@ -155,7 +169,7 @@ const shapeRules: { readonly [O in Op]: ShapeRule<O> } = {
       "sizes differ off the axis",
     );
     const total = shapes.reduce((sum, shape) => sum + shape[axis]!, 0);
-    return [float(first.with(axis, total))];
+    return [{ type, shape: first.with(axis, total) }];
   },
 
   reduceSum(inputs, { axes, keepDims }) {
@@ -190,8 +204,9 @@ const shapeRules: { readonly [O in Op]: ShapeRule<O> } = {
 
   attention(inputs) {
     must(inputs.length > 3, "takes query, key, value and at least one bias");
-    const shapes = checkTypes(inputs, ...inputs.map((): DataType => "float"));
-    const [query, key, value, ...biases] = shapes as [Shape, Shape, Shape, ...Shape[]];
+    const { type, shapes } = checkReal(inputs.slice(0, 3));
+    const [query, key, value] = shapes as [Shape, Shape, Shape];
+    const biases = checkTypes(inputs.slice(3), ...inputs.slice(3).map((): DataType => "float"));
     must(query.length === 4 && sameShape(query, key) && sameShape(query, value), "takes three of [B,H,T,h]");
     let end = 0;
     for (const bias of biases) {
@@ -202,7 +217,7 @@ const shapeRules: { readonly [O in Op]: ShapeRule<O> } = {
       );
     }
     must(end === query[2], "the chunks do not add up to the queries");
-    return [query, ...biases.map((bias) => bias.with(0, query[0]!))].map(float);
+    return [{ type, shape: query }, ...biases.map((bias) => float(bias.with(0, query[0]!)))];
   },
 
   layerNorm(inputs) {
@@ -227,7 +242,8 @@ const shapeRules: { readonly [O in Op]: ShapeRule<O> } = {
   },
 
   linearCrossEntropy(inputs) {
-    const [hidden, head, targets] = checkTypes(inputs, "float", "float", "int32") as [Shape, Shape, Shape];
+    const { type } = checkReal(inputs.slice(0, 2));
+    const [hidden, head, targets] = checkTypes(inputs, type, type, "int32") as [Shape, Shape, Shape];
     must(
       hidden.length === 2 && head.length === 2 && hidden[1] === head[1],
       "takes hidden[n,d] and head[v,d]",

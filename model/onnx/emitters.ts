@@ -1,11 +1,12 @@
 // What every operation becomes in ONNX. Most are one node; the rest say why not.
-import type { Op, OpAttributes, Value } from "../graph/ops.ts";
-import { MICROSOFT, type OnnxWriter } from "./writer.ts";
+import type { DataType, Op, OpAttributes, Shape, Value } from "../graph/ops.ts";
+import { MICROSOFT, type OnnxNodeOptions, type OnnxWriter } from "./writer.ts";
 
 export interface EmitterCall<O extends Op> {
   readonly writer: OnnxWriter;
   /** See EmitOptions. */
   readonly branches: boolean;
+  readonly fusedProducts: boolean;
   /** Whether anything reads the output. */
   readonly isNeeded: (output: number) => boolean;
   readonly attributes: OpAttributes[O];
@@ -23,6 +24,62 @@ export function emitNode<O extends Op>(op: O, call: EmitterCall<O>): void {
 /** An operation that is one ONNX node of the same meaning. */
 function same(type: string) {
   return ({ writer, inputNames, outputNames }: EmitterCall<Op>) => writer.node(type, inputNames, outputNames);
+}
+
+interface Product {
+  readonly transposeA?: boolean;
+  readonly transposeB?: boolean;
+  readonly alpha?: number;
+  readonly shapes: readonly [Shape, Shape];
+  readonly type: DataType;
+  /** Name of the result; made up where absent. */
+  readonly output?: string;
+}
+
+/**
+ * alpha * op(a) @ op(b). Gemm takes transposed sides and a factor, for matrices; onnxruntime's FusedMatMul does so for batches
+ * of them. Where there is none, transposes are nodes, and so is the factor.
+ */
+function emitProduct(
+  { writer, fusedProducts }: Pick<EmitterCall<Op>, "writer" | "fusedProducts">,
+  sides: readonly [string, string],
+  { transposeA = false, transposeB = false, alpha = 1, shapes, type, output }: Product,
+): string {
+  const emit = (op: string, inputs: readonly string[], options: OnnxNodeOptions = {}, name = output) => {
+    if (name === undefined) return writer.intermediate(op, inputs, options);
+    writer.node(op, inputs, [name], options);
+    return name;
+  };
+  const attributes = {
+    alpha: { float: alpha },
+    transA: { int: Number(transposeA) },
+    transB: { int: Number(transposeB) },
+  };
+  const rank = shapes[0].length;
+  // A product with a single column takes Gemm three times as long as FusedMatMul.
+  const columns = shapes[1].at(transposeB ? -2 : -1);
+  if (rank === 2 && (columns !== 1 || !fusedProducts)) return emit("Gemm", sides, { attributes });
+  if (fusedProducts) return emit("FusedMatMul", sides, { domain: MICROSOFT, attributes });
+  const axes = shapes[0].map((_, axis) => axis);
+  const perm = { attributes: { perm: { ints: [...axes.slice(0, -2), rank - 1, rank - 2] } } };
+  const turned = [transposeA, transposeB].map((turns, at) =>
+    turns ? writer.intermediate("Transpose", [sides[at]!], perm) : sides[at]!,
+  );
+  if (alpha === 1) return emit("MatMul", turned);
+  const factor = type === "half" ? emitCast(writer, writer.float32(alpha), "half") : writer.float32(alpha);
+  return emit("Mul", [writer.intermediate("MatMul", turned), factor]);
+}
+
+function emitCast(writer: OnnxWriter, x: string, to: DataType, output?: string): string {
+  const options = { attributes: { to: { type: to } } };
+  if (output === undefined) return writer.intermediate("Cast", [x], options);
+  writer.node("Cast", [x], [output], options);
+  return output;
+}
+
+/** The result of a product in float32, whatever its sides are in: for what is to be summed or taken powers of. */
+function widened(writer: OnnxWriter, x: string, type: DataType): string {
+  return type === "half" ? emitCast(writer, x, "float") : x;
 }
 
 const emitters: { readonly [O in Op]: Emitter<O> } = {
@@ -43,26 +100,27 @@ const emitters: { readonly [O in Op]: Emitter<O> } = {
     });
   },
 
-  // Gemm takes transposed sides and a factor, for matrices; onnxruntime's FusedMatMul does so for batches of them.
-  matMul({ writer, attributes: { transposeA, transposeB, alpha }, inputs, inputNames, outputNames }) {
-    const transA = { int: Number(transposeA) };
-    const transB = { int: Number(transposeB) };
-    // A product with a single column takes Gemm three times as long as FusedMatMul.
-    const columns = inputs[1]!.shape.at(transposeB ? -2 : -1);
-    if (inputs[0]!.shape.length === 2 && columns !== 1) {
-      writer.node("Gemm", inputNames, outputNames, {
-        attributes: { alpha: { float: alpha }, transA, transB },
-      });
-      return;
-    }
-    writer.node("FusedMatMul", inputNames, outputNames, {
-      domain: MICROSOFT,
-      attributes: { alpha: { float: alpha }, transA, transB },
+  matMul(call) {
+    const { attributes, inputs, inputNames, outputNames } = call;
+    const [a, b] = inputs as [Value, Value];
+    emitProduct(call, inputNames as [string, string], {
+      ...attributes,
+      ...{ shapes: [a.shape, b.shape], type: a.type, output: outputNames[0]! },
     });
   },
 
+  cast({ writer, attributes: { to }, inputNames, outputNames }) {
+    emitCast(writer, inputNames[0]!, to, outputNames[0]!);
+  },
+
   // transBatchA takes the first axis for the last but one: the blocks become the batch, and nothing is moved in memory.
-  matMulInBlocks({ writer, inputNames, outputNames }) {
+  matMulInBlocks({ writer, fusedProducts, inputNames, outputNames }) {
+    if (!fusedProducts) {
+      const perm = { attributes: { perm: { ints: [1, 2, 0] } } };
+      const turned = writer.intermediate("Transpose", [inputNames[0]!], perm);
+      writer.node("MatMul", [turned, inputNames[1]!], outputNames);
+      return;
+    }
     const b = writer.intermediate("Unsqueeze", [inputNames[1]!, writer.int64([0])]);
     writer.node("FusedMatMul", [inputNames[0]!, b], outputNames, {
       domain: MICROSOFT,
@@ -111,30 +169,30 @@ const emitters: { readonly [O in Op]: Emitter<O> } = {
   softmax({ writer, inputNames, outputNames }) {
     writer.node("Softmax", inputNames, outputNames, { attributes: { axis: { int: -1 } } });
   },
-  attention({ writer, attributes: { alpha }, inputs, inputNames, outputNames }) {
+  attention(call) {
+    const { writer, attributes, inputs, inputNames, outputNames } = call;
+    const { alpha } = attributes;
+    const { type, shape } = inputs[0]!;
     const [query, key, value, ...biases] = inputNames as [string, string, string, ...string[]];
     const [mixed, ...chunks] = outputNames as [string, ...string[]];
     const shapes = inputs.slice(3).map(({ shape }) => shape);
-    const length = inputs[0]!.shape[2]!;
+    const length = shape[2]!;
     const rows = (x: string, from: number, to: number) =>
       to - from === length
         ? x
         : writer.intermediate("Slice", [x, ...[from, to, 2].map((number) => writer.int64([number]))]);
-    const product = { domain: MICROSOFT, attributes: { transB: { int: 0 } } };
-    const scaledByTransposed = {
-      domain: MICROSOFT,
-      attributes: { transB: { int: 1 }, alpha: { float: alpha } },
-    };
     const parts = chunks.map((probabilities, at) => {
       const [size, keys] = shapes[at]!.slice(2) as [number, number];
-      const operands = [rows(query, keys - size, keys), rows(key, 0, keys)];
-      const scores = writer.intermediate("FusedMatMul", operands, scaledByTransposed);
-      const biased = writer.intermediate("Add", [scores, biases[at]!]);
+      const [queries, seen] = [shape.with(2, size), shape.with(2, keys)];
+      const scores = emitProduct(call, [rows(query, keys - size, keys), rows(key, 0, keys)], {
+        ...{ transposeB: true, alpha, shapes: [queries, seen], type },
+      });
+      const biased = writer.intermediate("Add", [widened(writer, scores, type), biases[at]!]);
       writer.node("Softmax", [biased], [probabilities], { attributes: { axis: { int: -1 } } });
-      const factors = [probabilities, rows(value, 0, keys)];
-      if (chunks.length > 1) return writer.intermediate("FusedMatMul", factors, product);
-      writer.node("FusedMatMul", factors, [mixed], product);
-      return mixed;
+      const weights = type === "half" ? emitCast(writer, probabilities, "half") : probabilities;
+      return emitProduct(call, [weights, rows(value, 0, keys)], {
+        ...{ shapes: [shapes[at]!, seen], type, ...(chunks.length === 1 && { output: mixed }) },
+      });
     });
     if (parts.length > 1) writer.node("Concat", parts, [mixed], { attributes: { axis: { int: 2 } } });
   },
@@ -163,7 +221,8 @@ const emitters: { readonly [O in Op]: Emitter<O> } = {
     const [hidden, head, targets] = inputNames as [string, string, string];
     const [nats, probabilities] = outputNames as [string, string];
     const shape = [inputs[2]!.shape[0]!];
-    const logits = writer.intermediate("Gemm", [hidden, head], { attributes: { transB: { int: 1 } } });
+    const product = writer.intermediate("Gemm", [hidden, head], { attributes: { transB: { int: 1 } } });
+    const logits = widened(writer, product, inputs[0]!.type);
     const column = writer.intermediate("Reshape", [targets, writer.int64([...shape, 1])]);
     const ofTarget = (x: string) => {
       const picked = writer.intermediate("GatherElements", [x, column], { attributes: { axis: { int: 1 } } });

@@ -36,6 +36,7 @@ const MICROSOFT_OPSET = 1n;
 
 const ELEMENT_TYPES = {
   float: TensorProto_DataType.FLOAT,
+  half: TensorProto_DataType.FLOAT16,
   int32: TensorProto_DataType.INT32,
   int64: TensorProto_DataType.INT64,
   bool: TensorProto_DataType.BOOL,
@@ -232,6 +233,9 @@ function emitAttribute(
   if ("float" in attribute) return create(AttributeProtoSchema, { name, type: FLOAT, f: attribute.float });
   if ("ints" in attribute) {
     return create(AttributeProtoSchema, { name, type: INTS, ints: attribute.ints.map(BigInt) });
+  }
+  if ("type" in attribute) {
+    return create(AttributeProtoSchema, { name, type: INT, i: BigInt(ELEMENT_TYPES[attribute.type]) });
   }
   const s = new TextEncoder().encode(attribute.string);
   return create(AttributeProtoSchema, { name, type: STRING, s });

@@ -1,5 +1,7 @@
 // What emitters write into: ONNX nodes between named tensors. emit.ts makes the one that builds a ModelProto.
 
+import type { DataType } from "../graph/ops.ts";
+
 /** Domain of onnxruntime's own operators. */
 export const MICROSOFT = "com.microsoft";
 
@@ -9,6 +11,7 @@ export type OnnxAttribute =
   | { float: number }
   | { ints: readonly number[] }
   | { string: string }
+  | { type: DataType }
   | { branch: OnnxBranch };
 
 /** Nodes that run under a condition: they see all values of the graph around them, and give one. */

@@ -43,8 +43,10 @@ export function stepFactors(
   gradientNorm: number,
   /** Steps that the moments will have taken, this one included. */
   momentSteps: number,
+  /** What the gradients are multiplied by; the norm is not. */
+  lossScale = 1,
 ): StepFactors {
-  const scale = Math.min(1, gradientClip / (gradientNorm + NORM_EPSILON));
+  const scale = Math.min(1, gradientClip / (gradientNorm + NORM_EPSILON)) / lossScale;
   const rootCorrection2 = Math.sqrt(1 - beta2 ** momentSteps);
   return {
     gradientFactor: scale * (1 - beta1),

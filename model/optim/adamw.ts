@@ -27,12 +27,21 @@ export function isDecaying(shape: Shape): boolean {
   return shape.length >= 2;
 }
 
-/** Norm over all gradients together, and the factor min(1, limit / norm) that brings it down to `limit`. */
-export function clipByGlobalNorm(b: GraphBuilder, gradients: readonly Value[], limit: number) {
+/**
+ * Norm over all gradients together, and the factor min(1, limit / norm) that brings it down to `limit`. Of gradients that come
+ * multiplied by a scale: the norm without it, and the factor that takes it away as well.
+ */
+export function clipByGlobalNorm(
+  b: GraphBuilder,
+  gradients: readonly Value[],
+  limit: number,
+  lossScale?: Value,
+) {
   const squares = gradients.map((gradient) => b.sumSquares(gradient));
-  const norm = b.sqrt(squares.reduce((sum, square) => b.add(sum, square)));
-  const scale = b.minimum(b.scalar(1), b.div(b.scalar(limit), b.add(norm, b.scalar(NORM_EPSILON))));
-  return { norm, scale };
+  const given = b.sqrt(squares.reduce((sum, square) => b.add(sum, square)));
+  const norm = lossScale === undefined ? given : b.div(given, lossScale);
+  const clip = b.minimum(b.scalar(1), b.div(b.scalar(limit), b.add(norm, b.scalar(NORM_EPSILON))));
+  return { norm, scale: lossScale === undefined ? clip : b.div(clip, lossScale) };
 }
 
 /**

@@ -19,7 +19,24 @@ type Kernel<O extends Op> = (call: KernelCall<O>) => readonly Float64Array[];
 
 /** Runs one operation in float64. */
 export function runKernel<O extends Op>(op: O, call: KernelCall<O>): readonly Float64Array[] {
-  return kernels[op](call);
+  return kernels[op](call).map((data, at) =>
+    call.outputs[at]!.type === "half" ? data.map(roundToHalf) : data,
+  );
+}
+
+/**
+ * The nearest float16, ties to even: 11 digits from 2^-14 on, steps of 2^-24 below, and infinity from 65520 on. The quotient by
+ * such a step is exact in float64.
+ */
+export function roundToHalf(x: number): number {
+  const magnitude = Math.abs(x);
+  if (!Number.isFinite(x) || magnitude === 0) return x;
+  if (magnitude >= 65520) return Math.sign(x) * Number.POSITIVE_INFINITY;
+  const step = 2 ** (Math.max(-14, Math.floor(Math.log2(magnitude))) - 10);
+  const count = magnitude / step;
+  const floor = Math.floor(count);
+  const isUp = count - floor > 0.5 || (count - floor === 0.5 && floor % 2 === 1);
+  return Math.sign(x) * (floor + Number(isUp)) * step;
 }
 
 function unary(compute: (x: number) => number) {
@@ -93,6 +110,7 @@ const kernels: { readonly [O in Op]: Kernel<O> } = {
     return [result];
   },
 
+  cast: ({ inputs }) => [Float64Array.from(inputs[0]!.data)],
   reshape: ({ inputs }) => [Float64Array.from(inputs[0]!.data)],
 
   transpose({ inputs, attributes: { permutation }, outputs }) {

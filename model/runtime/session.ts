@@ -28,6 +28,8 @@ export interface SessionOptions {
   readonly inPlaceOnly?: boolean;
   /** Outputs that stay on the device (webgpu only); they can be fed to a later run, and must be disposed of. */
   readonly residentOutputs?: readonly string[];
+  /** Fails where the device lacks an operation, which would else run on the cpu, its values there and back. Default false. */
+  readonly deviceOnly?: boolean;
   /** Writes a Chrome trace of every node to `<prefix>_<date>.json` when the session is disposed of. */
   readonly profilePrefix?: string;
 }
@@ -90,7 +92,7 @@ export async function createSession(
   meter?: TransferMeter,
 ): Promise<Session> {
   const { device, threads, spinning = false, residentOutputs = [], profilePrefix } = options;
-  const { inPlaceOnly = false } = options;
+  const { inPlaceOnly = false, deviceOnly = false } = options;
   let session: InferenceSession;
   try {
     const sessionOptions: InferenceSession.SessionOptions = {
@@ -99,7 +101,12 @@ export async function createSession(
       // One block planned for all values is allocated beside the values of the first run: a third more memory in all,
       // and no faster (docs/decisions.md).
       enableMemPattern: false,
-      extra: { session: { intra_op: { allow_spinning: spinning ? "1" : "0" } } },
+      extra: {
+        session: {
+          intra_op: { allow_spinning: spinning ? "1" : "0" },
+          ...(deviceOnly && { disable_cpu_ep_fallback: "1" }),
+        },
+      },
       logSeverityLevel: LOG_FATAL_ONLY,
       ...(threads !== undefined && { intraOpNumThreads: threads }),
       ...(profilePrefix !== undefined && { enableProfiling: true, profileFilePrefix: profilePrefix }),

@@ -116,6 +116,7 @@ export const opSamples: { readonly [O in Op]: readonly OpSample<O>[] } = {
       attributes: {},
     },
   ],
+  cast: [{ id: "to half", inputs: [normal("cast", [3, 5], 40)], attributes: { to: "half" } }],
   reshape: [{ id: "merges axes", inputs: [normal("reshape", [2, 3, 5])], attributes: { shape: [5, 6] } }],
   transpose: [
     // A cycle of order 4: the inverse permutation is not the permutation itself.
