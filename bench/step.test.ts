@@ -70,6 +70,20 @@ describe("the step benchmark", () => {
     }
   });
 
+  it("times steps in runs of several, and float16 in turns with float32", async () => {
+    const looped = JSON.parse(await printed([...ARGS, "--json", "--steps-per-run", "2"]));
+    expect(looped).toMatchObject({ stepsPerRun: 2, setting: { stepsPerRun: 2 } });
+    const half = JSON.parse(await printed([...ARGS, "--json", "--precision", "float16", "--interleave"]));
+    expect(half.setting.precision).toBe("float16");
+    expect(half.speedOfFloat16).toBeGreaterThan(0);
+    expect(Object.keys(half.shares)).toContain("Cast");
+    expect(report.transfers).toEqual({
+      toDeviceBytesPerStep: 0,
+      fromDeviceBytesPerStep: 0,
+      stateBytes: 12 * (report.bodyParameters + report.embeddingParameters),
+    });
+  });
+
   it("leaves no trace file behind", async () => {
     const temporary = await mkdtemp(join(folder, "temporary-"));
     vi.stubEnv("TMPDIR", temporary);
@@ -107,6 +121,7 @@ describe("the step benchmark", () => {
     await expect(benchStep(["--width", "0"])).rejects.toThrow(/--width is "0"/);
     await expect(benchStep(["--steps", "2.5"])).rejects.toThrow(/--steps is "2.5"/);
     await expect(benchStep(["--device", "abacus"])).rejects.toThrow(/--device is "abacus"/);
+    await expect(benchStep(["--precision", "int8"])).rejects.toThrow(/--precision is "int8"/);
     await expect(benchStep(["--heads", "3"])).rejects.toThrow(/3 heads do not divide/);
     await expect(benchStep(["--colour"])).rejects.toThrow(/--colour/);
   });

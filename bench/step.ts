@@ -9,7 +9,7 @@ import { flopsPerToken } from "#model/plan.ts";
 import { RandomStream } from "#model/random.ts";
 import { buildGradientStep, groupTensors, stepInputs } from "#model/train-step.ts";
 import { createTrainingModel } from "#model/training-model.ts";
-import type { Batch, Device, ModelConfig, OptimizerConfig } from "#model/types.ts";
+import type { Batch, Device, ModelConfig, OptimizerConfig, Precision, TrainingModel } from "#model/types.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 import { median } from "./median.ts";
 import { compete, describeOpponents, type Opponent } from "./step-against.ts";
@@ -22,6 +22,9 @@ const USAGE = `npm run bench -- step [--json] [options]
   --steps N        steps that are timed, after a warm-up (default 20)
   --device NAME    cpu, webgpu or cuda (default cpu); shares are given for cpu alone
   --threads N      threads within one operation (default: one per physical core)
+  --precision NAME float32 or float16: what products are computed in (default float32)
+  --steps-per-run N  steps in one run of the graph, in a loop (cpu, cuda); on cuda the default is learnt
+  --interleave     (with --precision float16) also times float32, in turns with it
   --spinning       threads spin while they wait: for a machine that does nothing else
   --nodes N        also lists the N dearest nodes
   --products       also times the step's matrix products alone: what the step could reach at best
@@ -31,8 +34,8 @@ const USAGE = `npm run bench -- step [--json] [options]
   --save FILE      keeps the report as a baseline
   --compare FILE   puts the report beside a baseline that was saved for the same model and batch`;
 
-/** The first steps allocate, page in and pack. */
-const WARM_UP_STEPS = 3;
+/** The first steps allocate, page in and pack; three runs show how many steps a run is to take (cuda). */
+const WARM_UP_RUNS = 3;
 const PROFILED_STEPS = 5;
 
 const OPTIMIZER: OptimizerConfig = {
@@ -52,6 +55,9 @@ export interface StepOptions {
   readonly batchSize: number;
   readonly device: Device;
   readonly threads?: number;
+  /** Default float32. */
+  readonly precision?: Precision;
+  readonly stepsPerRun?: number;
   readonly spinning: boolean;
   readonly steps: number;
   /** How many of the dearest nodes to list. */
@@ -73,6 +79,16 @@ export interface StepReport {
   readonly compileMilliseconds: number;
   /** Resident size of this process at its peak, after the timed steps. */
   readonly peakBytes: number;
+  /** What went between host and device in each timed step, beside the size of what stays: parameters and moments. */
+  readonly transfers: {
+    readonly toDeviceBytesPerStep: number;
+    readonly fromDeviceBytesPerStep: number;
+    readonly stateBytes: number;
+  };
+  /** Steps in one run, after the timed ones. */
+  readonly stepsPerRun: number;
+  /** Median time of a step in float32 over that in float16, pair by pair; absent where not asked for. */
+  readonly speedOfFloat16?: number;
   /** Summed node time of a profiled step. The rest of a step is spent outside the nodes. Absent where not profiled. */
   readonly nodeMillisecondsPerStep?: number;
   /** Share of node time by operator type, largest first; they add up to 1. Empty where not profiled. */
@@ -107,6 +123,9 @@ export async function benchStep(args: string[]): Promise<void> {
       steps: { type: "string", default: "20" },
       device: { type: "string", default: "cpu" },
       threads: { type: "string" },
+      precision: { type: "string", default: "float32" },
+      "steps-per-run": { type: "string" },
+      interleave: { type: "boolean", default: false },
       spinning: { type: "boolean", default: false },
       nodes: { type: "string", default: "0" },
       products: { type: "boolean", default: false },
@@ -128,6 +147,10 @@ export async function benchStep(args: string[]): Promise<void> {
     batchSize: count("batch", flags.batch),
     device: parseDevice(flags.device),
     ...(flags.threads !== undefined && { threads: count("threads", flags.threads) }),
+    ...(flags.precision !== "float32" && { precision: parsePrecision(flags.precision) }),
+    ...(flags["steps-per-run"] !== undefined && {
+      stepsPerRun: count("steps-per-run", flags["steps-per-run"]),
+    }),
     spinning: flags.spinning,
     steps: count("steps", flags.steps),
     nodes: count("nodes", flags.nodes, 0),
@@ -135,7 +158,11 @@ export async function benchStep(args: string[]): Promise<void> {
   const contest = { commands: flags.against, turns: count("turns", flags.turns) };
   // Read first: a baseline that does not fit must not cost a measurement.
   const baseline = flags.compare === undefined ? undefined : await readBaseline(flags.compare, options);
-  const report = await measureStep(options, { products: flags.products, contest });
+  const report = await measureStep(options, {
+    products: flags.products,
+    interleaves: flags.interleave && options.precision === "float16",
+    contest,
+  });
   if (flags.save !== undefined) await writeBaseline(flags.save, report);
   const comparison = baseline && compareWith(baseline, report);
   console.log(
@@ -147,32 +174,34 @@ export async function benchStep(args: string[]): Promise<void> {
 
 interface Extras {
   readonly products: boolean;
+  /** Whether float32 takes a turn after each of float16's. */
+  readonly interleaves?: boolean;
   readonly contest: { readonly commands: readonly string[]; readonly turns: number };
 }
 
 /** Times the steps, then profiles the same graph (on the CPU; clipping and AdamW are not in it). */
 export async function measureStep(
   options: StepOptions,
-  { products: wantsProducts, contest }: Extras,
+  { products: wantsProducts, interleaves = false, contest }: Extras,
 ): Promise<StepReport> {
-  const { config, batchSize, device, threads, spinning, steps } = options;
+  const { config, batchSize, device, threads, precision, stepsPerRun, spinning, steps } = options;
   const body = genesisBody(config, "bench");
   const embedding = initialEmbedding(config, "bench");
   const stream = RandomStream.fromSeed("bench/tokens");
 
   const createdMs = performance.now();
-  const model = await createTrainingModel({
-    config,
-    optimizer: OPTIMIZER,
-    batchSize,
-    device,
-    spinning,
-    body,
-    embedding,
-    ...(threads !== undefined && { threads }),
-  });
+  const create = (own: Precision | undefined) =>
+    createTrainingModel({
+      ...{ config, optimizer: OPTIMIZER, batchSize, device, spinning, body, embedding, stepsPerRun },
+      precision: own,
+      ...(threads !== undefined && { threads }),
+    });
+  const model = await create(precision);
   const compileMilliseconds = performance.now() - createdMs;
+  const other = interleaves ? await create("float32") : undefined;
   const timesMs: number[] = [];
+  const ratios: number[] = [];
+  let transfers: StepReport["transfers"];
   let opponents: Opponent[] = [];
   try {
     if (contest.commands.length > 0) {
@@ -186,14 +215,38 @@ export async function measureStep(
         ourStep: async () => (await model.trainStep(batch, step++)).loss,
       });
     }
-    for (let step = 0; step < WARM_UP_STEPS + steps; step++) {
-      const batch = randomBatch(stream, config, batchSize);
+    /** Milliseconds a step of one run. */
+    const time = async (timed: TrainingModel, batches: readonly Batch[], step: number) => {
       const startedMs = performance.now();
-      await model.trainStep(batch, step);
-      if (step >= WARM_UP_STEPS) timesMs.push(performance.now() - startedMs);
+      await timed.trainSteps(batches, step);
+      return (performance.now() - startedMs) / batches.length;
+    };
+    const draw = (most: number) =>
+      Array.from({ length: Math.min(most, model.stepsPerRun) }, () => randomBatch(stream, config, batchSize));
+    let step = 0;
+    for (let run = 0; run < WARM_UP_RUNS; run++) {
+      const batches = draw(Number.POSITIVE_INFINITY);
+      await model.trainSteps(batches, step);
+      await other?.trainSteps(batches, step);
+      step += batches.length;
     }
+    const before = model.transfers();
+    while (timesMs.length < steps) {
+      const batches = draw(steps - timesMs.length);
+      const stepMs = await time(model, batches, step);
+      if (other !== undefined) ratios.push((await time(other, batches, step)) / stepMs);
+      step += batches.length;
+      timesMs.push(...batches.map(() => stepMs));
+    }
+    const after = model.transfers();
+    transfers = {
+      toDeviceBytesPerStep: (after.toDeviceBytes - before.toDeviceBytes) / steps,
+      fromDeviceBytesPerStep: (after.fromDeviceBytes - before.fromDeviceBytes) / steps,
+      stateBytes: 3 * 4 * (bodyLength(config) + embeddingLength(config)),
+    };
   } finally {
     await model.dispose();
+    await other?.dispose();
   }
 
   // Node gives it in kibibytes.
@@ -204,6 +257,7 @@ export async function measureStep(
   if (device === "cpu") {
     const graph = buildGradientStep(config, batchSize, batchSize, ["body", "embedding"], {
       rowsApart: true,
+      precision,
     });
     const feeds = stepFeeds(graph, config, body, embedding, randomBatch(stream, config, batchSize));
     costs = await profileStep(graph, feeds, Math.min(steps, PROFILED_STEPS), threads);
@@ -221,6 +275,9 @@ export async function measureStep(
     gigaflopsPerSecond: (tokens * flopsPerToken(config)) / (1e6 * medianMs),
     compileMilliseconds,
     peakBytes,
+    transfers,
+    stepsPerRun: model.stepsPerRun,
+    ...(ratios.length > 0 && { speedOfFloat16: median(ratios) }),
     ...(costs.length > 0 && {
       nodeMillisecondsPerStep: costs.reduce((sum, cost) => sum + cost.milliseconds, 0),
     }),
@@ -276,14 +333,19 @@ function count(flag: string, text: string, least = 1): number {
   return value;
 }
 
+function parsePrecision(text: string): Precision {
+  if (text === "float32" || text === "float16") return text;
+  throw new Error(`--precision is "${text}"; give float32 or float16.`);
+}
+
 function parseDevice(text: string): Device {
   if (text === "cpu" || text === "webgpu" || text === "cuda") return text;
   throw new Error(`--device is "${text}"; give cpu, webgpu or cuda.`);
 }
 
 function describe(report: StepReport, comparison: Comparison | undefined): string {
-  const { config, batchSize, device, threads } = report.setting;
-  const { machine } = report;
+  const { config, batchSize, device, threads, precision } = report.setting;
+  const { machine, transfers } = report;
   const rows = (shares: Readonly<Record<string, number>>) =>
     Object.entries(shares).map(([key, share]) => {
       const ratio = comparison?.operatorTimeRatios[key];
@@ -293,13 +355,23 @@ function describe(report: StepReport, comparison: Comparison | undefined): strin
   return [
     `${machine.processor}, ${machine.cores} cores, Node ${machine.node}, onnxruntime ${machine.onnxruntime}`,
     `${config.blocks} blocks, width ${config.width}, ${config.heads} heads, vocabulary ${config.vocabularySize}, batch ` +
-      `${batchSize} x ${config.sequenceLength}, ${device}${threads === undefined ? "" : `, ${threads} threads`}: ` +
+      `${batchSize} x ${config.sequenceLength}, ${device}${precision === undefined ? "" : `, ${precision}`}${threads === undefined ? "" : `, ${threads} threads`}: ` +
       `${report.bodyParameters} body and ${report.embeddingParameters} embedding parameters`,
     "",
     `median ${report.tokensPerSecond.toFixed(0)} tokens/s, ${report.millisecondsPerStep.toFixed(1)} ms a step, ` +
       `${report.gigaflopsPerSecond.toFixed(1)} GFLOP/s; best ${report.bestTokensPerSecond.toFixed(0)} tokens/s, ` +
       `${report.bestMillisecondsPerStep.toFixed(1)} ms; compiled in ${(report.compileMilliseconds / 1000).toFixed(2)} s; ` +
       `peak ${Math.round(report.peakBytes / 2 ** 20)} MiB`,
+    ...(report.setting.device === "cpu"
+      ? []
+      : [
+          `to the device ${Math.round(transfers.toDeviceBytesPerStep)} bytes a step and from it ` +
+            `${Math.round(transfers.fromDeviceBytesPerStep)}, of a state of ${transfers.stateBytes}`,
+        ]),
+    ...(report.stepsPerRun === 1 ? [] : [`${report.stepsPerRun} steps in one run`]),
+    ...(report.speedOfFloat16 === undefined
+      ? []
+      : [`float16 is ${report.speedOfFloat16.toFixed(3)} times as fast as float32`]),
     ...describeOpponents(report.opponents ?? [], batchSize * config.sequenceLength),
     ...(report.products === undefined
       ? []

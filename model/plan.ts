@@ -5,7 +5,7 @@ import { bodyLength, embeddingLength } from "./architecture.ts";
 import { peakLiveBytes } from "./graph/liveness.ts";
 import { ANY_OPTIMIZER } from "./optim/any-optimizer.ts";
 import { buildEvaluation, buildGradientStep, buildTrainStep, buildUpdateStep } from "./train-step.ts";
-import type { Device, ModelConfig } from "./types.ts";
+import type { Device, ModelConfig, Precision } from "./types.ts";
 
 /** How a step is computed: what memory depends on besides the model. */
 export interface StepPlan {
@@ -13,6 +13,8 @@ export interface StepPlan {
   /** A divisor of the batch. */
   readonly microBatchSize: number;
   readonly recompute: boolean;
+  /** Default float32. */
+  readonly precision?: Precision | undefined;
 }
 
 /** Bytes at the peak; the parts add up to the total. */
@@ -56,18 +58,18 @@ export function sharesOf(config: ModelConfig, { batchSize, microBatchSize, recom
 /** Peak memory of a process that trains and evaluates. On a GPU: what device and host need together. */
 export function planMemory(config: ModelConfig, plan: StepPlan, device: Device = "cpu"): MemoryPlan {
   const groups = ["body", "embedding"] as const;
-  const { batchSize, microBatchSize, recompute } = plan;
+  const { batchSize, microBatchSize, recompute, precision } = plan;
   const modelBytes = BYTES_PER_PARAMETER * (bodyLength(config) + embeddingLength(config));
   const passes = [peakLiveBytes(buildEvaluation(config, microBatchSize))];
   const copies = COPIES_OF_STATE[device];
   const isInGraph = device !== "cpu";
   const shares = isInGraph ? 1 : sharesOf(config, plan);
   if (isInGraph && microBatchSize === batchSize) {
-    const step = buildTrainStep(config, ANY_OPTIMIZER, batchSize, groups, { recompute });
+    const step = buildTrainStep(config, ANY_OPTIMIZER, batchSize, groups, { recompute, precision });
     // In one pass gradients are values of the graph like others.
     passes.push(Math.max(0, peakLiveBytes(step) - modelBytes));
   } else {
-    const options = { recompute, rowsApart: !isInGraph, addsUp: microBatchSize < batchSize };
+    const options = { recompute, precision, rowsApart: !isInGraph, addsUp: microBatchSize < batchSize };
     const part = buildGradientStep(config, batchSize, microBatchSize / shares, groups, options);
     passes.push(...Array.from({ length: shares }, () => peakLiveBytes(part)));
     if (isInGraph) passes.push(peakLiveBytes(buildUpdateStep(config, ANY_OPTIMIZER, groups)));

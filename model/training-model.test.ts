@@ -4,6 +4,7 @@ import {
   ModelConfigError,
   ModelDisposedError,
   NonFiniteStepError,
+  PrecisionUnavailableError,
   TensorSizeError,
   TokenOutOfRangeError,
 } from "./errors.ts";
@@ -356,6 +357,23 @@ describe.each(devices)("a training model on %s", (device) => {
       }
     },
   );
+
+  it("computes in float16 where the device does, and says so where it does not", async () => {
+    const asked = create({ precision: "float16" }).catch((error: unknown) => error);
+    const model = await asked;
+    if (model instanceof Error) {
+      expect(device).not.toBe("cpu");
+      expect(model).toBeInstanceOf(PrecisionUnavailableError);
+      expect(model).toMatchObject({ code: "PRECISION_UNAVAILABLE", device, precision: "float16" });
+      console.info(`${device} is not tested in float16: ${model.message}`);
+      return;
+    }
+    const [ours, theirs] = [await losses(model as TrainingModel, 0, 10), await losses(await create(), 0, 10)];
+    ours.forEach((loss, step) => {
+      expect(Math.abs(loss / theirs[step]! - 1)).toBeLessThan(0.02);
+    });
+    expect(ours).not.toEqual(theirs);
+  });
 
   it("says that it was disposed of", async () => {
     const model = await create();

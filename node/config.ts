@@ -158,6 +158,12 @@ export const nodeConfigSchema = z
       description: "Compute the values of each block again instead of keeping them: less memory, slower.",
       group: COMPUTE,
     }),
+    precision: setting(choice(["float32", "float16"]).default("float32"), {
+      description:
+        "What training multiplies matrices in: float32, or float16 with weights in float32 and a scaled loss, for graphics cards that are faster in it. This machine's choice: the others need not know.",
+      value: "PRECISION",
+      group: COMPUTE,
+    }),
     threads: setting(integer(1, 1024).default(defaultThreads), {
       description: "CPU threads of the training step.",
       value: "N",

@@ -219,6 +219,7 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
       batchSize: runConfig.training.batchSize,
       microBatchSize: config.microBatch,
       recompute: config.recompute,
+      precision: config.precision,
       plan: {
         localSteps: runConfig.training.localSteps,
         momentsAcrossRounds: runConfig.training.momentsAcrossRounds,

@@ -7,7 +7,7 @@ import { sampleDocuments } from "#model/data/read-documents.ts";
 import { prepareTokens, type TokenDataset } from "#model/data/token-cache.ts";
 import { Tokenizer } from "#model/tokenizer/tokenizer.ts";
 import { trainTokenizer } from "#model/tokenizer/train-tokenizer.ts";
-import type { Device } from "#model/types.ts";
+import type { Device, Precision } from "#model/types.ts";
 import { sourcesOf } from "../evaluating/evaluate-model.ts";
 import { type LoadedModel, loadModel } from "../models/load-model.ts";
 import { MixedBatches, type MixedPosition } from "../single-machine/mixed-batches.ts";
@@ -66,6 +66,7 @@ export interface AdaptOptions {
   readonly threads: number;
   readonly microBatchSize?: number | undefined;
   readonly recompute?: boolean | undefined;
+  readonly precision?: Precision | undefined;
 }
 
 export type AdaptProgress =

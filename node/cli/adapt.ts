@@ -15,7 +15,8 @@ import { count, duration, percent } from "../terminal/format.ts";
 import { ProgressLine } from "../terminal/progress-line.ts";
 import { type CommandContext, defineCommand } from "./command.ts";
 
-const { device, recompute, threads, checkpointIntervalSeconds, textField } = nodeConfigSchema.shape;
+const { device, recompute, precision, threads, checkpointIntervalSeconds, textField } =
+  nodeConfigSchema.shape;
 const MODEL = "Model";
 const TRAINING = "Training";
 const COMPUTE = "Computation";
@@ -140,6 +141,7 @@ export const adaptCommand = defineCommand({
       group: COMPUTE,
     }),
     recompute,
+    precision,
     threads,
     checkpointIntervalSeconds,
   }),

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Findings, freeBytes } from "../doctor/examine.ts";
 import { type Machine, needsOf } from "../doctor/needs.ts";
 import { probeDevice } from "../doctor/probe.ts";
-import { doctorLines } from "./doctor.ts";
+import { deviceLines, doctorLines } from "./doctor.ts";
 import { runCli } from "./main.ts";
 
 const never = new AbortController().signal;
@@ -76,7 +76,16 @@ describe("a probe", () => {
   afterAll(() => rm(folder, { recursive: true }));
 
   it("finds that the CPU works", async () => {
-    expect(await probeDevice("cpu", never)).toEqual({ works: true });
+    const probe = await probeDevice("cpu", never);
+    expect(probe).toEqual({
+      works: true,
+      steps: {
+        toDeviceBytesPerStep: 0,
+        fromDeviceBytesPerStep: 0,
+        stateBytes: expect.any(Number),
+        float16: true,
+      },
+    });
   });
 
   it("outlives a runtime that aborts, and says so", async () => {
@@ -118,9 +127,29 @@ describe("glossa doctor", () => {
       byteOrder: expect.stringMatching(/^[LB]E$/),
     });
     expect(findings.devices.map(({ device }) => device)).toEqual(["cpu", "webgpu", "cuda"]);
-    expect(findings.devices[0]!.probe).toEqual({ works: true });
+    expect(findings.devices[0]!.probe).toMatchObject({ works: true });
     expect(findings.freeDiskBytes).toBeGreaterThan(0);
     expect(doctorLines(findings).join("\n")).toContain("cpu works");
+  });
+
+  it("tells what a step moves to a device and back, and whether it computes in float16", () => {
+    const steps = { toDeviceBytesPerStep: 280, fromDeviceBytesPerStep: 8, stateBytes: 172_416 };
+    const lines = deviceLines({
+      device: "webgpu",
+      probe: { works: true, steps: { ...steps, float16: false } },
+      needs: [],
+    });
+    expect(lines).toEqual([
+      "webgpu works",
+      "  small model: a step moves 280 bytes there and 8 back, of 172k that it changes",
+      "  --precision float16: not on this device",
+    ]);
+    const onCpu = {
+      device: "cpu",
+      probe: { works: true, steps: { ...steps, float16: true } },
+      needs: [],
+    } as const;
+    expect(deviceLines(onCpu)).toEqual(["cpu works", "  --precision float16: works, slower than float32"]);
   });
 
   it("tells what a device has and lacks", () => {

@@ -230,6 +230,7 @@ export const EXIT_TABLE: readonly Row[] = [
     "a device that is not there",
     "Use --device cpu, or install what the device needs.",
     "DEVICE_UNAVAILABLE",
+    "PRECISION_UNAVAILABLE",
   ),
   row(
     41,

@@ -15,7 +15,7 @@ import { mergeConfigs, nestRunFlags, runFlags } from "./run-flags.ts";
 /** As of --vocabulary-size. */
 const MOST_ROWS = 1_048_576;
 
-const { vocabularySize, device, microBatch, recompute, threads } = nodeConfigSchema.shape;
+const { vocabularySize, device, microBatch, recompute, precision, threads } = nodeConfigSchema.shape;
 
 export const planCommand = defineCommand({
   name: "plan",
@@ -40,6 +40,7 @@ export const planCommand = defineCommand({
     device,
     microBatch,
     recompute,
+    precision,
     threads,
     noCalibration: setting(flagSwitch(), { description: "Count only; time nothing.", group: "This peer" }),
     ...runFlags,
@@ -60,18 +61,20 @@ export const planCommand = defineCommand({
       noCalibration,
       ...rest
     } = settings;
-    const { device: wanted, microBatch: atOnce, recompute: again, threads: cores, ...runSettings } = rest;
+    const { device: wanted, microBatch: atOnce, recompute: again, precision: products, ...more } = rest;
+    const { threads: cores, ...runSettings } = more;
     const run = planned(mergeConfigs(presets[preset].config, nestRunFlags(runSettings)), tokens);
     const plan = planRun(run, {
       vocabularySize: tokens,
       heldRows,
       microBatch: atOnce,
       recompute: again,
+      precision: products,
       machineBytes: machineMemoryBytes(),
     });
     const calibration =
       plan.fits && !noCalibration
-        ? await calibrate(plan.config, { device: wanted, threads: cores, signal })
+        ? await calibrate(plan.config, { device: wanted, precision: products, threads: cores, signal })
         : undefined;
     const speed = calibration && speedOf(plan, calibration);
     stdout.write(

@@ -14,7 +14,7 @@ import { table } from "../terminal/table.ts";
 import { defineCommand } from "./command.ts";
 import { mergeConfigs, nestRunFlags, runFlags } from "./run-flags.ts";
 
-const { data, textField, vocabularySize, tokenizer, device, microBatch, recompute, threads } =
+const { data, textField, vocabularySize, tokenizer, device, microBatch, recompute, precision, threads } =
   nodeConfigSchema.shape;
 const { evaluationTokens, checkpointIntervalSeconds } = nodeConfigSchema.shape;
 
@@ -65,6 +65,7 @@ export const trainCommand = defineCommand({
     device,
     microBatch,
     recompute,
+    precision,
     threads,
     evaluationTokens,
     checkpointIntervalSeconds,
@@ -82,7 +83,8 @@ export const trainCommand = defineCommand({
   async run(settings, { signal, stdout, stderr, flags: { json } }) {
     const { method, temperature, output, force, preset, data: paths, textField: field, ...more } = settings;
     const { vocabularySize: size, tokenizer: file, device: on, microBatch: atOnce, ...others } = more;
-    const { recompute: again, threads: cores, evaluationTokens: tokens, ...rest } = others;
+    const { recompute: again, precision: products, threads: cores, ...further } = others;
+    const { evaluationTokens: tokens, ...rest } = further;
     const { checkpointIntervalSeconds: seconds, ...own } = rest;
     if (file !== undefined && size !== undefined) {
       throw new UsageError(
@@ -116,6 +118,7 @@ export const trainCommand = defineCommand({
             threads: cores,
             microBatch: atOnce,
             recompute: again,
+            precision: products,
             evaluationTokens: tokens,
             checkpointIntervalMs: 1000 * seconds,
           },

@@ -3,7 +3,19 @@ import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { Device } from "#model/types.ts";
 
-export type Probe = { readonly works: true } | { readonly works: false; readonly reason: string };
+/** What a step moved between host and device, beside the size of what it changed. */
+export interface ProbedSteps {
+  readonly toDeviceBytesPerStep: number;
+  readonly fromDeviceBytesPerStep: number;
+  /** Parameters and moments. */
+  readonly stateBytes: number;
+  /** Whether products in float16 work as well. */
+  readonly float16: boolean;
+}
+
+export type Probe =
+  | { readonly works: true; readonly steps?: ProbedSteps }
+  | { readonly works: false; readonly reason: string };
 
 /** A driver that starts up takes seconds, one that hangs takes for ever. */
 const PROBE_TIMEOUT_MS = 60_000;

@@ -6,7 +6,7 @@ import { genesisBody, initialEmbedding } from "#model/genesis.ts";
 import { ANY_OPTIMIZER } from "#model/optim/any-optimizer.ts";
 import { flopsPerToken } from "#model/plan.ts";
 import { RandomStream } from "#model/random.ts";
-import type { Batch, Device, ModelConfig } from "#model/types.ts";
+import type { Batch, Device, ModelConfig, Precision } from "#model/types.ts";
 import { createOnDevice } from "../trainer/device.ts";
 
 /** Ceilings of the small model: a step of it takes about a second on two cores. */
@@ -15,8 +15,9 @@ const MOST_SEQUENCE = 512;
 const MOST_VOCABULARY = 4096;
 const TOKENS = 1024;
 /** The first step allocates and packs. */
-const WARM_UP_STEPS = 1;
-const TIMED_STEPS = 3;
+const WARM_UP_RUNS = 1;
+/** The third run and those after it have as many steps as pay, where one alone would not (cuda). */
+const TIMED_RUNS = 3;
 
 export interface Calibration {
   readonly device: Device;
@@ -30,6 +31,7 @@ export interface Calibration {
 
 export interface CalibrationOptions {
   readonly device: Device | "auto";
+  readonly precision?: Precision | undefined;
   readonly threads: number;
   readonly signal: AbortSignal;
 }
@@ -56,18 +58,23 @@ export async function calibrate(config: ModelConfig, options: CalibrationOptions
     optimizer: ANY_OPTIMIZER,
     batchSize,
     threads: options.threads,
+    precision: options.precision,
     body: genesisBody(small, "calibration"),
     embedding: initialEmbedding(small, "calibration"),
   });
   try {
     const batch = randomBatch(small, batchSize);
+    let steps = 0;
     let fastestMs = Number.POSITIVE_INFINITY;
-    for (let step = 0; step < WARM_UP_STEPS + TIMED_STEPS; step++) {
+    for (let run = 0; run < WARM_UP_RUNS + TIMED_RUNS; run++) {
       // A step blocks this thread: signals are heard between two of them.
       await nextTurn(undefined, { signal: options.signal });
+      const batches = Array.from({ length: model.stepsPerRun }, () => batch);
       const startedMs = performance.now();
-      await model.trainStep(batch, step);
-      if (step >= WARM_UP_STEPS) fastestMs = Math.min(fastestMs, performance.now() - startedMs);
+      await model.trainSteps(batches, steps);
+      const stepMs = (performance.now() - startedMs) / batches.length;
+      steps += batches.length;
+      if (run >= WARM_UP_RUNS) fastestMs = Math.min(fastestMs, stepMs);
     }
     const flops = batch.inputs.length * flopsPerToken(small);
     return {
@@ -75,7 +82,7 @@ export async function calibrate(config: ModelConfig, options: CalibrationOptions
       flopsPerSecond: (1000 * flops) / fastestMs,
       config: small,
       batchSize,
-      steps: TIMED_STEPS,
+      steps,
     };
   } finally {
     await model.dispose();

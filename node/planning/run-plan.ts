@@ -10,7 +10,7 @@ import {
 } from "#model/architecture.ts";
 import { ModelConfigError } from "#model/errors.ts";
 import { findFittingPlan, flopsPerToken, type MemoryPlan, planMemory, type StepPlan } from "#model/plan.ts";
-import type { ModelConfig } from "#model/types.ts";
+import type { ModelConfig, Precision } from "#model/types.ts";
 import { codecFor } from "#protocol/core/codec/registry.ts";
 import { parameterLayout } from "#protocol/core/layout.ts";
 import { type RunConfig, sharesEmbedding, tokensPerRound, type Variant } from "#protocol/core/run-config.ts";
@@ -58,6 +58,7 @@ export interface RunPlanOptions {
   /** Sequences at once; undefined takes the run's batch. */
   readonly microBatch: number | undefined;
   readonly recompute: boolean;
+  readonly precision?: Precision | undefined;
   readonly machineBytes: number;
 }
 
@@ -79,13 +80,13 @@ export class PlanDoesNotFitError extends Error {
 
 /** @throws ModelConfigError where the model cannot be built or the micro-batch does not divide the batch */
 export function planRun(run: RunConfig, options: RunPlanOptions): RunPlan {
-  const { vocabularySize, recompute, machineBytes } = options;
+  const { vocabularySize, recompute, precision, machineBytes } = options;
   const heldRows = options.heldRows ?? vocabularySize;
   requireHeldRows(run, heldRows, vocabularySize);
   const config: ModelConfig = { ...run.model, vocabularySize: heldRows };
   validateModelConfig(config);
   const { batchSize } = run.training;
-  const step: StepPlan = { batchSize, microBatchSize: options.microBatch ?? batchSize, recompute };
+  const step: StepPlan = { batchSize, microBatchSize: options.microBatch ?? batchSize, recompute, precision };
   validateMicroBatchSize(step.microBatchSize, batchSize);
   const bodyParameters = bodyLength(config);
   const embeddingParameters = embeddingLength(config);

@@ -8,7 +8,7 @@ import { sampleDocuments } from "#model/data/read-documents.ts";
 import { prepareTokens, type TokenDataset } from "#model/data/token-cache.ts";
 import { evaluateBitsPerByte } from "#model/eval/bits-per-byte.ts";
 import type { Tokenizer } from "#model/tokenizer/tokenizer.ts";
-import type { Device, ModelConfig, TrainingModel } from "#model/types.ts";
+import type { Device, ModelConfig, Precision, TrainingModel } from "#model/types.ts";
 import { type RunConfig, totalSteps } from "#protocol/core/run-config.ts";
 import { flagOf } from "../settings.ts";
 import type { OutputSettings } from "../storage/output-settings.ts";
@@ -40,6 +40,7 @@ export interface BaselineRunOptions {
   readonly threads: number;
   readonly microBatch: number | undefined;
   readonly recompute: boolean;
+  readonly precision: Precision;
   /** Held-out tokens that an evaluation reads at most, of each source. */
   readonly evaluationTokens: number;
   readonly checkpointIntervalMs: number;
@@ -158,6 +159,7 @@ async function trainIn(
       threads: options.threads,
       microBatchSize: options.microBatch,
       recompute: options.recompute,
+      precision: options.precision,
       checkpointIntervalMs: options.checkpointIntervalMs,
     },
     {

@@ -6,13 +6,14 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type { TokenSplit } from "#model/data/token-file.ts";
 import { genesisBody, initialEmbedding } from "#model/genesis.ts";
 import type {
-  Batch,
   Device,
   ModelConfig,
   OptimizerConfig,
+  Precision,
   TrainingModel,
   TrainingState,
 } from "#model/types.ts";
+import { BatchQueue } from "../trainer/batch-queue.ts";
 import { createOnDevice } from "../trainer/device.ts";
 import { MixedBatches, type MixedPosition } from "./mixed-batches.ts";
 
@@ -34,6 +35,7 @@ export interface BaselineOptions {
   readonly threads: number;
   readonly microBatchSize?: number | undefined;
   readonly recompute?: boolean | undefined;
+  readonly precision?: Precision | undefined;
   /** Write a checkpoint at least this often. */
   readonly checkpointIntervalMs: number;
 }
@@ -102,6 +104,7 @@ export async function trainBaseline(
     batchSize,
     microBatchSize: options.microBatchSize,
     recompute: options.recompute,
+    precision: options.precision,
     threads: options.threads,
     body: initial?.body ?? genesisBody(config, seed),
     embedding: initial?.embedding ?? initialEmbedding(config, seed),
@@ -138,10 +141,8 @@ class BaselineTraining {
   readonly #options: BaselineOptions;
   readonly #modules: BaselineModules;
   readonly #model: TrainingModel;
-  readonly #batches: MixedBatches;
+  readonly #batches: BatchQueue<MixedPosition>;
   #progress: BaselineProgress;
-  /** Where the text stands after the last step that was taken. */
-  #position: MixedPosition;
   #savedAtMs: number;
 
   constructor(
@@ -154,9 +155,8 @@ class BaselineTraining {
     this.#options = options;
     this.#modules = modules;
     this.#model = model;
-    this.#batches = batches;
+    this.#batches = new BatchQueue(batches);
     this.#progress = progress;
-    this.#position = batches.position;
     this.#savedAtMs = modules.nowMs();
   }
 
@@ -169,7 +169,7 @@ class BaselineTraining {
           await this.#evaluate(signal);
           if (method === "act" && step > 0) await this.#forget(step / localSteps);
         }
-        await this.#step(this.#batches.next(), signal);
+        await this.#steps(signal);
         // Steps block this thread: without a turn of the event loop no Ctrl-C would be heard.
         await nextTurn();
         signal.throwIfAborted();
@@ -184,14 +184,22 @@ class BaselineTraining {
     return this.#progress;
   }
 
-  async #step(batch: Batch, signal: AbortSignal): Promise<void> {
-    const { step, tokens, evaluations } = this.#progress;
-    const { loss } = this.#options.freezeBody
-      ? await this.#model.trainEmbeddingStep(batch, step, signal)
-      : await this.#model.trainStep(batch, step, signal);
-    this.#position = this.#batches.position;
-    this.#progress = { step: step + 1, tokens: tokens + batch.targets.length, evaluations };
-    this.#modules.onStep?.(step + 1, this.#options.optimizer.totalSteps, loss);
+  /** Takes at least one step, and as many as the model does well to take in one run, up to the next evaluation. */
+  async #steps(signal: AbortSignal): Promise<void> {
+    const { localSteps, optimizer, freezeBody } = this.#options;
+    const { step } = this.#progress;
+    const most = Math.min(localSteps - (step % localSteps), optimizer.totalSteps - step);
+    const count = Math.min(most, this.#model.stepsPerRun);
+    const batches = this.#batches.next(count);
+    const results = freezeBody
+      ? await this.#model.trainEmbeddingSteps(batches, step, signal)
+      : await this.#model.trainSteps(batches, step, signal);
+    this.#batches.use(results.length);
+    for (const [at, { loss }] of results.entries()) {
+      const { step: before, tokens, evaluations } = this.#progress;
+      this.#progress = { step: before + 1, tokens: tokens + batches[at]!.targets.length, evaluations };
+      this.#modules.onStep?.(before + 1, optimizer.totalSteps, loss);
+    }
   }
 
   /** Once for each step: a checkpoint at that step may hold it already. */
@@ -220,7 +228,7 @@ class BaselineTraining {
     await this.#modules.save({
       state: await this.#model.readState(),
       progress: this.#progress,
-      position: this.#position,
+      position: this.#batches.position,
     });
     this.#savedAtMs = this.#modules.nowMs();
   }

@@ -1,6 +1,6 @@
 // Which device computes: the one that was asked for, or the fastest that works. A device that is not there is an answer
 // under `auto` and an error otherwise.
-import { DeviceUnavailableError } from "#model/errors.ts";
+import { DeviceUnavailableError, PrecisionUnavailableError } from "#model/errors.ts";
 import { createTrainingModel, type TrainingModelOptions } from "#model/training-model.ts";
 import type { Batch, Device, ModelConfig, TrainingModel } from "#model/types.ts";
 import { mayHaveGraphics } from "./graphics-hardware.ts";
@@ -76,7 +76,9 @@ async function unlessUnavailable<Model>(creating: Promise<Model>): Promise<Model
   try {
     return await creating;
   } catch (error) {
-    if (error instanceof DeviceUnavailableError) return undefined;
+    if (error instanceof DeviceUnavailableError || error instanceof PrecisionUnavailableError) {
+      return undefined;
+    }
     throw error;
   }
 }

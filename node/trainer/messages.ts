@@ -1,5 +1,5 @@
 // What the peer's process asks of the trainer's: the one table of methods both sides are typed by.
-import type { Device, OptimizerConfig } from "#model/types.ts";
+import type { Device, OptimizerConfig, Precision } from "#model/types.ts";
 import type { GroupResult } from "./group-embedding.ts";
 import type { RoundProgress, RoundResult } from "./round-progress.ts";
 import type { RoundPlan } from "./round-trainer.ts";
@@ -56,6 +56,7 @@ export interface CreateOptions {
   /** Sequences computed at once; the default is the batch. */
   readonly microBatchSize?: number | undefined;
   readonly recompute?: boolean | undefined;
+  readonly precision?: Precision | undefined;
   readonly plan: RoundPlan;
   readonly device: Device | "auto";
   readonly threads: number;

@@ -55,12 +55,14 @@ async function live(
   checkpoint?: TrainerCheckpoint,
   ownPlan: RoundPlan = plan,
   microBatchSize = batchSize,
+  stepsPerRun?: number,
 ): Promise<Life> {
   const model = await createTrainingModel({
     config,
     optimizer,
     batchSize,
     microBatchSize,
+    stepsPerRun,
     device: "cpu",
     threads: 1,
     body: body0,
@@ -148,6 +150,35 @@ describe("the round trainer", () => {
       const { delta } = await life.trainer.trainRound(0, body0, false, life.onStep, never);
       expect(delta).toEqual(expected.delta);
     }
+  });
+
+  it("takes several steps in one run, as many as are left, and goes on where it was called off between two", async () => {
+    const inRuns = (stepsPerRun: number, checkpoint?: TrainerCheckpoint) =>
+      live(checkpoint, plan, batchSize, stepsPerRun);
+    const single = await inRuns(1);
+    const expected = await single.trainer.trainRound(0, body0, false, single.onStep, never);
+    const first = await inRuns(3);
+    const { signal, onStep } = stopAfter(first, 1);
+    const stopped = first.trainer.trainRound(0, body0, false, onStep, signal);
+    await expect(stopped).rejects.toMatchObject({ name: "AbortError" });
+    // All of a run are taken by the time the first is told of.
+    expect(first.steps).toEqual([1, 2, 3]);
+    expect(first.saved.at(-1)).toMatchObject({ batchPosition: 3, progress: { step: 3 } });
+    const second = await inRuns(3, first.saved.at(-1));
+    const result = await second.trainer.trainRound(0, body0, false, second.onStep, never);
+    expect(second.steps).toEqual([4]);
+    expect(result).toEqual({ ...expected, computeMs: expect.any(Number) });
+    expect(second.saved.at(-1)!.state).toEqual(single.saved.at(-1)!.state);
+  });
+
+  it("takes warm-up steps in runs as well", async () => {
+    const [one, three] = [
+      await live(undefined, plan, batchSize, 1),
+      await live(undefined, plan, batchSize, 3),
+    ];
+    for (const { trainer, onStep } of [one, three]) await trainer.warmUp(body0, 5, onStep, never);
+    expect(three.steps).toEqual([1, 2, 3, 4, 5]);
+    expect(three.saved.at(-1)).toEqual(one.saved.at(-1));
   });
 
   it("gives the delta of a finished round again to a peer that died before it could publish", async () => {

@@ -4,6 +4,7 @@
 import { countTargetBytes } from "#model/data/batches.ts";
 import { bitsPerByte, evaluateBitsPerByte } from "#model/eval/bits-per-byte.ts";
 import type { Batch, StepResult, TrainingModel, TrainingState } from "#model/types.ts";
+import { BatchQueue, type BatchSource } from "./batch-queue.ts";
 import { rebase, subtract } from "./carry.ts";
 import type { GroupCheckpoint, GroupEmbedding, GroupResult } from "./group-embedding.ts";
 import {
@@ -23,12 +24,6 @@ export interface RoundPlan {
   readonly momentsAcrossRounds: "keep" | "reset";
   /** Write a checkpoint inside a round at least this often. */
   readonly checkpointIntervalMs: number;
-}
-
-/** Training text as an endless stream whose position is plain data. */
-export interface BatchSource {
-  next(): Batch;
-  readonly position: unknown;
 }
 
 /** Where the trainer stands. `start` is the held array that the current round's progress is measured against. */
@@ -70,10 +65,8 @@ export class RoundTrainer {
   #ahead: Ahead | undefined;
   #inRound = false;
   #savedAtMs: number;
-  /** A batch whose step was called off half-way: the next step takes it, as if nothing had happened. */
-  #untrained: Batch | undefined;
-  /** Where the data stand after the last step that was taken. */
-  #batchPosition: unknown;
+  /** A batch whose step was called off half-way is the next step's, as if nothing had happened. */
+  readonly #batches: BatchQueue;
   /** The model does one thing at a time: a step, a look at held-out text, a move of its parameters, a save. */
   #turn: Promise<unknown> = Promise.resolve();
   /** Whoever waits for the end of a local round to take the group's progress. */
@@ -90,7 +83,7 @@ export class RoundTrainer {
     this.#handed = handed;
     this.#progress = { ...progress };
     this.#savedAtMs = modules.nowMs();
-    this.#batchPosition = modules.batches.position;
+    this.#batches = new BatchQueue(modules.batches);
   }
 
   /** Continues from `checkpoint` (its state is written into the model) or from the model as it is. */
@@ -127,9 +120,12 @@ export class RoundTrainer {
     while (!parameters.includeEmbedding && this.#progress.warmUpSteps < steps) {
       signal.throwIfAborted();
       const step = this.#progress.warmUpSteps;
-      await this.#onNextBatch((batch) => model.trainEmbeddingStep(batch, step, signal), signal);
-      this.#progress.warmUpSteps++;
-      onStep(this.#progress.warmUpSteps);
+      const taken = await this.#onNextBatches(
+        steps - step,
+        (batches) => model.trainEmbeddingSteps(batches, step, signal),
+        signal,
+      );
+      for (const _ of taken) onStep(++this.#progress.warmUpSteps);
     }
     await this.save();
   }
@@ -245,17 +241,20 @@ export class RoundTrainer {
     return this.#progress.step < this.#plan.localSteps;
   }
 
-  /** One optimizer step of the round in progress. */
+  /** One optimizer step of the round in progress, or several where the model does well to take them in one run. */
   async #step(onStep: (step: number, bitsPerByte: number) => void, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     const { model, nowMs } = this.#modules;
     const { round, step } = this.#progress;
-    const { batch, loss, computeMs } = await this.#onNextBatch(
-      (next) => model.trainStep(next, round * this.#plan.localSteps + step, signal),
+    const taken = await this.#onNextBatches(
+      this.#plan.localSteps - step,
+      (batches) => model.trainSteps(batches, round * this.#plan.localSteps + step, signal),
       signal,
     );
-    const bytes = this.#count(batch, loss, computeMs);
-    onStep(step + 1, bitsPerByte(loss * batch.targets.length, bytes));
+    for (const { batch, loss, computeMs } of taken) {
+      const bytes = this.#count(batch, loss, computeMs);
+      onStep(this.#progress.step, bitsPerByte(loss * batch.targets.length, bytes));
+    }
     if (nowMs() - this.#savedAtMs >= this.#plan.checkpointIntervalMs) await this.save();
   }
 
@@ -301,31 +300,31 @@ export class RoundTrainer {
       start: this.#start,
       progress: { ...this.#progress },
       handed: this.#handed,
-      batchPosition: this.#batchPosition,
+      batchPosition: this.#batches.position,
       group: group?.checkpoint(),
     });
     this.#savedAtMs = nowMs();
   }
 
-  /** A step on the next batch, which counts as used unless the signal called it off. */
-  async #onNextBatch(
-    take: (batch: Batch) => Promise<StepResult>,
+  /** Steps on the next batches, `most` or fewer. The first counts as used unless the signal called it off, the others if taken. */
+  async #onNextBatches(
+    most: number,
+    take: (batches: readonly Batch[]) => Promise<readonly StepResult[]>,
     signal: AbortSignal,
-  ): Promise<{ batch: Batch; loss: number; computeMs: number }> {
-    const { batches, nowMs } = this.#modules;
-    const batch = this.#untrained ?? batches.next();
-    this.#untrained = undefined;
+  ): Promise<readonly { batch: Batch; loss: number; computeMs: number }[]> {
+    const { model, nowMs } = this.#modules;
+    const batches = this.#batches.next(Math.min(most, model.stepsPerRun));
     try {
       const taken = await this.#inTurn(async () => {
         const startedMs = nowMs();
-        const { loss } = await take(batch);
-        return { batch, loss, computeMs: nowMs() - startedMs };
+        const results = await take(batches);
+        const computeMs = (nowMs() - startedMs) / results.length;
+        return results.map(({ loss }, at) => ({ batch: batches[at]!, loss, computeMs }));
       });
-      this.#batchPosition = batches.position;
+      this.#batches.use(taken.length);
       return taken;
     } catch (error) {
-      if (signal.aborted) this.#untrained = batch;
-      else this.#batchPosition = batches.position;
+      if (!signal.aborted) this.#batches.use(1);
       throw error;
     }
   }

@@ -102,6 +102,7 @@ async function create(options: CreateOptions): Promise<CreateResult> {
     batchSize,
     microBatchSize: options.microBatchSize,
     recompute: options.recompute,
+    precision: options.precision,
     threads: options.threads,
     body: genesis.subarray(0, bodyParameters),
     embedding,
