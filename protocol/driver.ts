@@ -335,6 +335,7 @@ class RoundDriver implements Driver {
       steps: rules.localSteps,
       bitsPerByte: state.bitsPerByte,
       leaving,
+      intervalMs: leaving ? undefined : state.cadence.intervalMs,
     };
     // Nobody may be subscribed yet; the next heartbeat says the same.
     await this.#modules.network.publishPresence(presence).catch(() => {});

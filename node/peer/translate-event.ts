@@ -34,6 +34,7 @@ export function publicEventOf(event: ProtocolEvent): PeerEvent | undefined {
     case "healed":
     case "late-update":
     case "phase-changed":
+    case "not-drawn":
     case "update-received":
     case "update-applied":
     case "diverged":
@@ -54,6 +55,7 @@ const LEVELS: Readonly<Record<ProtocolEvent["type"], "debug" | "info" | "warn">>
   "round-started": "info",
   step: "debug",
   published: "info",
+  "not-drawn": "debug",
   "update-received": "debug",
   "update-applied": "debug",
   "late-update": "info",

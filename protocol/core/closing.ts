@@ -1,11 +1,12 @@
 // When a round is over: all that are waited for are in, or the deadline has passed with a quorum, or the run's limit
 // has. And when the last round is over: leaving once all agree.
 import { closedBodyVerdict } from "./agreement.ts";
+import { drawnOf, placeOf } from "./cohort.ts";
 import { deadlineMs, withDuration } from "./deadline.ts";
 import { askAround } from "./heartbeat.ts";
-import { forgetClosed, isPendingIn } from "./intake.ts";
+import { forgetClosed, isPendingIn, PATIENT_ATTEMPTS, withCounted } from "./intake.ts";
 import { askToOpen, beginRound, startSync } from "./joining.ts";
-import { active, expectedAuthors, quorumOf, withClosedRoot } from "./membership.ts";
+import { expectedAuthors, fresh, quorumOf, withClosedRoot } from "./membership.ts";
 import type { EventOf } from "./round-events.ts";
 import { type RoundState, reachOf } from "./round-state.ts";
 import { ask, change, enterPhase, note, type Turn } from "./turn.ts";
@@ -34,7 +35,23 @@ export function missingAuthors(state: RoundState, round: number, nowMs: number):
     return newest;
   };
   const expected = expectedAuthors(state.members, round, reachOf(state.rules), newestUpdate, nowMs);
-  return expected.filter((author) => !counted?.has(author));
+  const { cohort } = state.rules;
+  const missing = expected.filter((author) => !counted?.has(author));
+  if (missing.length + (counted?.size ?? 0) <= cohort.size) return missing;
+  const drawn = drawnOf(cohort, round, [...missing, ...(counted?.keys() ?? [])]);
+  return missing.filter((author) => drawn.has(author));
+}
+
+/** Whether this peer's update of `round` would count, as far as it knows who else makes one. */
+export function isDrawn(state: RoundState, round: number, nowMs: number): boolean {
+  const { self, wanted, counted, rules } = state;
+  const others = new Set(missingAuthors(state, round, nowMs));
+  for (const author of counted.get(round)?.keys() ?? []) others.add(author);
+  for (const { id, attempts } of wanted.values()) {
+    if (id.round === round && attempts < PATIENT_ATTEMPTS) others.add(id.author);
+  }
+  others.delete(self);
+  return placeOf(rules.cohort, round, self, others) < rules.cohort.size;
 }
 
 /** Phase `collecting`. */
@@ -55,7 +72,7 @@ export function closeWhenComplete(turn: Turn) {
   }
   if (nowMs < deadlineAtMs(state)) return;
   const updates = state.counted.get(round)?.size ?? 0;
-  if (updates < quorumOf(members, round - reachOf(rules), rules.quorum, nowMs)) return;
+  if (updates < quorumOf(members, round - reachOf(rules), rules, nowMs)) return;
   // Not without having asked around: what was lost on the way to us may be with the others.
   if (!askAround(turn, state.phaseSinceMs)) askToOpen(turn, round + 1);
 }
@@ -85,15 +102,20 @@ export function onOpened(turn: Turn, { round, roots }: EventOf<"opened">) {
   if (collected) beginRound(turn);
 }
 
-export function onPublished(turn: Turn, { id, roots }: EventOf<"published">) {
+/** This peer's progress of the round is not counted in it. It waits for those that are drawn, and trains on with it. */
+export function sitOut(turn: Turn) {
+  note(turn, { type: "not-drawn", round: turn.state.round });
+  enterPhase(turn, "collecting");
+}
+
+export function onPublished(turn: Turn, { id, replaced, roots }: EventOf<"published">) {
   const { state } = turn;
-  const authors = new Map(state.counted.get(id.round)).set(id.author, id.statement);
   change(turn, {
     busy: undefined,
     publishedRound: Math.max(state.publishedRound, id.round),
     unpublished: false,
     roots,
-    counted: new Map(state.counted).set(id.round, authors),
+    counted: withCounted(state.counted, id, replaced),
   });
   if (state.phase === "training" && id.round === state.round) enterPhase(turn, "collecting");
 }
@@ -115,7 +137,7 @@ export function leaveWhenSettled(turn: Turn) {
   const { state, nowMs } = turn;
   if (state.sync !== undefined) return;
   const waitedMs = nowMs - state.phaseSinceMs;
-  const unsettled = active(state.members, nowMs).some(({ presence: { round, root } }) => {
+  const unsettled = fresh(state.members, nowMs).some(({ presence: { round, root } }) => {
     return round < state.round || (round === state.round && root !== state.roots.root);
   });
   if ((unsettled || state.wanted.size > 0) && waitedMs < SETTLE_MS) return;

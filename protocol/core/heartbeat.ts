@@ -1,14 +1,17 @@
 // Presence: what others say, what is said to them, and who has fallen silent. A presence that shows other updates
 // than ours starts anti-entropy: the one that lacks something asks.
-import { isActive, isParticipating, type Member, withPresence } from "./membership.ts";
+import { RANKS } from "./cohort.ts";
+import { cadenceOf, withSeldom } from "./crowd.ts";
+import { isActive, isParticipating, type Member, PRESENCE_INTERVAL_MS, withPresence } from "./membership.ts";
 import type { EventOf } from "./round-events.ts";
 import { type RoundState, reachOf } from "./round-state.ts";
 import { ask, change, note, type Turn } from "./turn.ts";
 import { NO_BODY, type Presence } from "./types.ts";
 
-export const PRESENCE_INTERVAL_MS = 2_000;
 /** Changes of phase, round or body are told at once, but not faster than this. */
 const PRESENCE_GAP_MS = 250;
+const LOOK_AROUND_MS = 1_000;
+const SELDOM = "seldom";
 /** Between two inventory requests to one peer; what pubsub delivers needs none. */
 const RECONCILE_INTERVAL_MS = 1_000;
 const CONCURRENT_RECONCILIATIONS = 4;
@@ -18,9 +21,9 @@ export function onPresence(turn: Turn, event: EventOf<"presence">) {
   const { state, nowMs } = turn;
   if (presence.author === state.self) return;
   const before = state.members.get(presence.author);
-  const members = withPresence(state.members, presence, nowMs);
+  const members = withPresence(state.members, presence, nowMs, state.rules.mostMembers);
   if (members === state.members) return;
-  change(turn, { members });
+  change(turn, { members, crowd: withSeldom(state.crowd, presence, before, nowMs) });
   const wasThere = before !== undefined && isActive(before, nowMs);
   const { author: peer, name, round } = presence;
   if (presence.leaving) {
@@ -58,19 +61,34 @@ export function noticeSilence(turn: Turn) {
 }
 
 export function tellPresence(turn: Turn) {
-  const { told, phase } = turn.state;
-  if (phase === "done") return;
+  if (turn.state.phase === "done") return;
+  lookAround(turn);
+  const { told, cadence } = turn.state;
   const sinceMs = turn.nowMs - told.atMs;
   const what = standing(turn.state);
   const changed = what !== told.what && sinceMs >= PRESENCE_GAP_MS;
-  if (!changed && sinceMs < PRESENCE_INTERVAL_MS) return;
-  change(turn, { told: { atMs: turn.nowMs, what } });
+  if (!changed && sinceMs < (cadence.intervalMs ?? PRESENCE_INTERVAL_MS)) return;
+  // Those that fall silent together speak again one by one.
+  const aheadMs = what === SELDOM && told.what !== SELDOM ? cadence.intervalMs! * lotOf(turn.state) : 0;
+  change(turn, { told: { atMs: turn.nowMs - aheadMs, what } });
   ask(turn, { type: "send-presence", leaving: false });
 }
 
 /** A peer that has just connected hears where we stand without waiting for the interval. */
 export function onPeerConnected(turn: Turn) {
-  change(turn, { told: { ...turn.state.told, what: "" } });
+  const { told, cadence } = turn.state;
+  if (cadence.intervalMs === undefined) change(turn, { told: { ...told, what: "" } });
+}
+
+/** Finds out anew how often this peer has to speak: in every round, and as the swarm grows and shrinks. */
+function lookAround(turn: Turn) {
+  const { state, nowMs } = turn;
+  const { self, round, rules, members, crowd, cadence, roundStartsMs, startedMs } = state;
+  if (cadence.round === round && nowMs - cadence.atMs < LOOK_AROUND_MS) return;
+  const ageMs = nowMs - (roundStartsMs.get(round) ?? startedMs);
+  change(turn, {
+    cadence: cadenceOf({ self, cohort: rules.cohort, round, ageMs, members, crowd }, nowMs),
+  });
 }
 
 /** Asks near peers that were not asked since `sinceMs` for their updates; false where there is nobody left to ask. */
@@ -89,8 +107,12 @@ export function askAround(
   return turn.state.reconciling.size > 0;
 }
 
-const standing = ({ phase, round, roots }: RoundState): string =>
-  `${phase}/${round}/${roots.root}/${roots.closedRoot}`;
+/** What is news to the others. Of a peer that speaks seldom nothing is but that it does. */
+const standing = ({ phase, round, roots, cadence }: RoundState): string =>
+  cadence.intervalMs === undefined ? `${phase}/${round}/${roots.root}/${roots.closedRoot}` : SELDOM;
+
+/** 0 to 1, another in every round. */
+const lotOf = ({ rules: { cohort }, round, self }: RoundState): number => cohort.rank(round, self) / RANKS;
 
 /** Whether `member` may hold updates of rounds that are open here and that we lack. */
 function lacksSomething(

@@ -1,6 +1,8 @@
 // Getting to where the others are: starting, syncing a body from a snapshot, warming up private embeddings, and
 // entering a round. Also how a peer that was outvoted or left behind comes back.
+
 import { campToJoin, distances, donorsOf, pluralityRoots } from "./agreement.ts";
+import { isDrawnSoon } from "./crowd.ts";
 import { forgetClosed, onAnnounced } from "./intake.ts";
 import { active, DISTRUST_MS, distrust, isParticipating, type Member, trust } from "./membership.ts";
 import { campOfNewcomer, isReady, mustWarmUp } from "./newcomer.ts";
@@ -38,7 +40,10 @@ export function startWhenReady(turn: Turn) {
   const listened = heardMs >= LISTEN_MS || nowMs - state.startedMs >= MAX_LISTEN_MS;
   if (!listened) return;
   if (state.round === 0 && state.publishedRound < 0) {
-    if (others.filter(({ presence }) => isReady(presence)).length + 1 < state.rules.minimumPeers) return;
+    // Of a large swarm not all are known.
+    const unknown = Math.max(0, state.cadence.size - 1 - others.length);
+    const ready = 1 + others.filter(({ presence }) => isReady(presence)).length + unknown;
+    if (ready < state.rules.minimumPeers) return;
     // Its deadlines count from here, not from the hours of waiting for others.
     change(turn, { roundStartsMs: new Map(state.roundStartsMs).set(0, nowMs) });
   }
@@ -154,7 +159,7 @@ export function beginRound(turn: Turn) {
   if (rules.rounds !== undefined && round >= rules.rounds) return enterPhase(turn, "settling");
   if (publishedRound >= round) return enterPhase(turn, "collecting");
   note(turn, { type: "round-started", round, root: turn.state.roots.root });
-  ask(turn, { type: "train", round, carry: unpublished });
+  ask(turn, { type: "train", round, carry: unpublished && isDrawnSoon(turn.state) });
   const step = aheadSteps ?? 0;
   change(turn, { unpublished: true, experienced: true, step, aheadSteps: undefined });
   enterPhase(turn, "training");

@@ -16,14 +16,20 @@ export interface Member {
 
 export type Members = LinearMap<PeerId, Member>;
 
+/** Of a peer that speaks at full rate. Others say how seldom they speak. */
+export const PRESENCE_INTERVAL_MS = 2_000;
 /** Five presences may be lost in a row before a peer counts as gone. */
-export const ACTIVE_MS = 10_000;
+export const MISSED_PRESENCES = 5;
+export const ACTIVE_MS = MISSED_PRESENCES * PRESENCE_INTERVAL_MS;
 /** As long as the last ones of a run wait for one another, and some more. */
 const DEPARTED_MS = 120_000;
 /** A vote looks back at most this many rounds. */
 export const KEPT_CLOSED_ROOTS = 4;
-/** Identities are free: beyond this many, unknown ones are not remembered while all known ones are active. */
-const MAX_MEMBERS = 10_000;
+/**
+ * Identities are free: beyond this many, unknown ones are not remembered while all known ones are active. Only those that
+ * speak seldom make room, first for those that are waited for.
+ */
+export const MAX_MEMBERS = 10_000;
 /** First distrust; doubles each time, up to 64 times that, unless some time has passed without another. */
 export const DISTRUST_MS = 10_000;
 const FORGIVEN_AFTER_MS = 60_000;
@@ -33,26 +39,39 @@ const MAX_DISTRUST_DOUBLINGS = 6;
 const PARTICIPATING: ReadonlySet<Phase> = new Set<Phase>(["training", "collecting"]);
 const VOTING: ReadonlySet<Phase> = new Set<Phase>(["training", "collecting", "settling"]);
 
-export const isActive = (member: Member, nowMs: number): boolean =>
-  !member.left && nowMs - member.seenMs < ACTIVE_MS;
+/** There, as far as is known: it has not said goodbye, nor missed five of the presences that it wanted to send. */
+export const isActive = ({ left, seenMs, presence }: Member, nowMs: number): boolean =>
+  !left && nowMs - seenMs < MISSED_PRESENCES * (presence.intervalMs ?? PRESENCE_INTERVAL_MS);
+
+/** What it last said holds now. Of one that speaks seldom only for as long as of the others. */
+export const isFresh = ({ left, seenMs }: Member, nowMs: number): boolean =>
+  !left && nowMs - seenMs < ACTIVE_MS;
 
 export const isParticipating = (member: Member, nowMs: number): boolean =>
-  isActive(member, nowMs) && PARTICIPATING.has(member.presence.phase);
+  isFresh(member, nowMs) && PARTICIPATING.has(member.presence.phase);
 
 export const isVoting = (member: Member, nowMs: number): boolean =>
-  isActive(member, nowMs) && VOTING.has(member.presence.phase) && member.distrustedUntilMs <= nowMs;
+  isFresh(member, nowMs) && VOTING.has(member.presence.phase) && member.distrustedUntilMs <= nowMs;
 
 /** Said goodbye, and not long ago: what it held at the end is how the run has ended for it. */
 export const hasDeparted = ({ presence, seenMs }: Member, nowMs: number): boolean =>
   presence.leaving && nowMs - seenMs < DEPARTED_MS;
 
 /** The members after a presence; the same map where it is stale, repeated or beyond the bound. */
-export function withPresence(members: Members, presence: Presence, nowMs: number): Members {
+export function withPresence(
+  members: Members,
+  presence: Presence,
+  nowMs: number,
+  most: number = MAX_MEMBERS,
+): Members {
   const known = members.get(presence.author);
   if (known !== undefined && presence.sequence <= known.presence.sequence) return members;
-  if (known === undefined && members.size >= MAX_MEMBERS && !canForget(members, nowMs)) return members;
-  const full = known === undefined && members.size >= MAX_MEMBERS;
-  const kept = full ? members.with(longestGone(members, nowMs)!, undefined) : members;
+  let kept = members;
+  if (known === undefined && members.size >= most) {
+    const forgotten = longestGone(members, nowMs) ?? longestSilent(members, presence, nowMs);
+    if (forgotten === undefined) return members;
+    kept = members.with(forgotten, undefined);
+  }
   return kept.with(presence.author, {
     presence,
     seenMs: nowMs,
@@ -102,9 +121,13 @@ export function trust(members: Members, peer: PeerId): Members {
 export const active = (members: Members, nowMs: number): Member[] =>
   [...members.values()].filter((member) => isActive(member, nowMs));
 
+/** Those whose last word still holds. */
+export const fresh = (members: Members, nowMs: number): Member[] =>
+  [...members.values()].filter((member) => isFresh(member, nowMs));
+
 /**
- * Whose updates round `round` waits for: participating peers that have not passed it and are within reach; at round 0
- * also those that are about to start. Peers that sync or warm up join when they are ready. `newestUpdate` gives the
+ * Whose updates round `round` waits for if it draws them: participating peers that have not passed it and are within reach; at
+ * round 0 also those that are about to start. Who speaks seldom knows that it is not drawn. Peers that sync or warm up join when they are ready. `newestUpdate` gives the
  * newest round of which an author's update is here: where rounds are short it says more than the last presence.
  */
 export function expectedAuthors(
@@ -117,25 +140,33 @@ export function expectedAuthors(
   return [...members.values()]
     .filter((member) => {
       const { presence } = member;
+      if (presence.intervalMs !== undefined) return false;
       const stands = Math.max(presence.round, newestUpdate(presence.author) ?? 0);
       if (stands > round || stands < round - reach) return false;
       const waits = presence.phase === "waiting" && presence.closedRoot !== NO_BODY;
-      const starts = round === 0 && waits && isActive(member, nowMs);
+      const starts = round === 0 && waits && isFresh(member, nowMs);
       return starts || isParticipating(member, nowMs);
     })
     .map(({ presence }) => presence.author);
 }
 
-/** Updates that a deadline needs, this peer's own included. `oldestRound`: peers behind it are out of reach. */
-export function quorumOf(members: Members, oldestRound: number, quorum: number, nowMs: number): number {
+/**
+ * Updates that a deadline needs, this peer's own included. `oldestRound`: peers behind it are out of reach. A round
+ * counts no more than its cohort.
+ */
+export function quorumOf(
+  members: Members,
+  oldestRound: number,
+  { quorum, cohort }: { readonly quorum: number; readonly cohort: { readonly size: number } },
+  nowMs: number,
+): number {
   let participating = 1;
   for (const member of members.values()) {
+    if (member.presence.intervalMs !== undefined) continue;
     if (isParticipating(member, nowMs) && member.presence.round >= oldestRound) participating++;
   }
-  return Math.max(1, Math.ceil(quorum * participating));
+  return Math.max(1, Math.ceil(quorum * Math.min(participating, cohort.size)));
 }
-
-const canForget = (members: Members, nowMs: number): boolean => longestGone(members, nowMs) !== undefined;
 
 function longestGone(members: Members, nowMs: number): PeerId | undefined {
   let oldest: Member | undefined;
@@ -143,4 +174,15 @@ function longestGone(members: Members, nowMs: number): PeerId | undefined {
     if (!isActive(member, nowMs) && (oldest === undefined || member.seenMs < oldest.seenMs)) oldest = member;
   }
   return oldest?.presence.author;
+}
+
+/** Of those that speak seldom the one heard longest ago; none where the newcomer is not worth it. */
+function longestSilent(members: Members, newcomer: Presence, nowMs: number): PeerId | undefined {
+  let oldest: Member | undefined;
+  for (const member of members.values()) {
+    if (member.presence.intervalMs === undefined) continue;
+    if (oldest === undefined || member.seenMs < oldest.seenMs) oldest = member;
+  }
+  if (oldest === undefined || (newcomer.intervalMs !== undefined && isFresh(oldest, nowMs))) return undefined;
+  return oldest.presence.author;
 }

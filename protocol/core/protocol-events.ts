@@ -30,6 +30,8 @@ export type ProtocolEvent =
       readonly author: PeerId;
       readonly payloadBytes: number;
     }
+  /** The round is trained, but its cohort is full without this peer: its progress goes on into the next rounds. */
+  | { readonly type: "not-drawn"; readonly round: number }
   | { readonly type: "update-applied"; readonly round: number; readonly author: PeerId }
   /** An update of an earlier round that is still open: the current round's body changed with it. */
   | { readonly type: "late-update"; readonly round: number; readonly author: PeerId; readonly root: BodyRoot }

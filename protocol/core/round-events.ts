@@ -40,7 +40,14 @@ export type RoundEvent =
   /** `round` may be the one after this, which the trainer takes steps of ahead. */
   | { readonly type: "stepped"; readonly round: number; readonly step: number; readonly bitsPerByte: number }
   | { readonly type: "trained"; readonly round: number }
-  | { readonly type: "published"; readonly id: UpdateId; readonly roots: BodyRoots }
+  | {
+      readonly type: "published";
+      readonly id: UpdateId;
+      readonly replaced?: UpdateId | undefined;
+      readonly roots: BodyRoots;
+    }
+  /** Meanwhile the round counts as many others as it can, all drawn before this peer: its progress is kept. */
+  | { readonly type: "outdrawn"; readonly round: number }
   /** The trained round is not the one that this peer stands in any more: its progress is carried. */
   | { readonly type: "publish-dropped" }
   | { readonly type: "opened"; readonly round: number; readonly roots: BodyRoots }

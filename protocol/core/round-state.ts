@@ -1,4 +1,6 @@
 // The state of the round logic: small plain data, no bodies, no sockets, no clock. round.ts changes it.
+import type { Cohort } from "./cohort.ts";
+import { type Cadence, type Crowd, newCrowd } from "./crowd.ts";
 import type { Pace } from "./deadline.ts";
 import { NO_PACE } from "./deadline.ts";
 import { LinearMap } from "./linear-map.ts";
@@ -18,6 +20,10 @@ export interface RoundRules {
   /** From a round's start to its close at the latest, quorum or not. */
   readonly maxRoundMs: number;
   readonly maxPayloadBytes: number;
+  /** Whose updates a round counts. */
+  readonly cohort: Cohort;
+  /** Peers that are remembered at once, where fewer than MAX_MEMBERS are. */
+  readonly mostMembers?: number | undefined;
   /** Root of the body that the run starts from, where it does not follow from the seed. */
   readonly initialBody?: BodyRoot | undefined;
   /** Training goes on with the next round while this one is collected. */
@@ -80,6 +86,9 @@ export interface RoundState {
   /** Own closed roots by round, the newest few: what the vote compares. */
   readonly closedRoots: ReadonlyMap<number, BodyRoot>;
   readonly members: Members;
+  /** What is heard of those that speak seldom, and how often this peer speaks therefore. */
+  readonly crowd: Crowd;
+  readonly cadence: Cadence;
   /** When a peer was last heard that was not there before. */
   readonly newcomerMs: number;
   /** Statement by author of the updates counted in each open round. */
@@ -91,6 +100,8 @@ export interface RoundState {
   /** Peers whose inventory is being fetched, and when each was last asked. */
   readonly reconciling: ReadonlySet<PeerId>;
   readonly reconciledMs: LinearMap<PeerId, number>;
+  /** When all members were last looked at. */
+  readonly lookedMs: number;
   readonly pace: Pace;
   readonly sync: Sync | undefined;
   /** It has been said that nobody here has the initial body. */
@@ -126,12 +137,15 @@ export function initialRoundState(initial: InitialState, nowMs: number): RoundSt
     aheadSteps: undefined,
     closedRoots: withClosedRoot(undefined, initial.roots.closedRound, initial.roots.closedRoot),
     members: new LinearMap(),
+    crowd: newCrowd(nowMs),
+    cadence: { round: initial.round, atMs: nowMs, size: 1, intervalMs: undefined },
     newcomerMs: nowMs,
     counted: countedByRound(counted),
     wanted: new LinearMap(),
     refused: new Map(),
     reconciling: new Set(),
     reconciledMs: new LinearMap(),
+    lookedMs: nowMs,
     pace: NO_PACE,
     sync: undefined,
     saidAwaited: false,

@@ -1,7 +1,15 @@
 // The round logic: transition(state, event, now) -> { state, effects }. Pure: no clock, no randomness, no I/O. First the
 // event is written down, then every duty of the current phase is looked at again; so a missed or repeated event
 // costs time, never correctness.
-import { closeWhenComplete, leaveWhenSettled, onOpened, onPublished, watchAgreement } from "./closing.ts";
+import {
+  closeWhenComplete,
+  isDrawn,
+  leaveWhenSettled,
+  onOpened,
+  onPublished,
+  sitOut,
+  watchAgreement,
+} from "./closing.ts";
 import { noticeSilence, onPeerConnected, onPresence, onReconciled, tellPresence } from "./heartbeat.ts";
 import { fetchDue, onAnnounced, onCounted, onFetchFailed, onRefused, onUntimely } from "./intake.ts";
 import {
@@ -28,7 +36,10 @@ export function transition(state: RoundState, event: RoundEvent, nowMs: number):
   record(turn, event);
   if (turn.state.phase !== "done") {
     const ofMembers = isOfMembers(turn, event);
-    if (ofMembers) noticeSilence(turn);
+    if (ofMembers) {
+      noticeSilence(turn);
+      change(turn, { lookedMs: nowMs });
+    }
     DUTIES[turn.state.phase](turn, ofMembers);
     fetchDue(turn);
     tellPresence(turn);
@@ -51,7 +62,8 @@ const IS_OF_UPDATES: ReadonlySet<RoundEvent["type"]> = new Set<RoundEvent["type"
  * Whether this event is a reason to look at all members anew. Most heartbeats are not: they say what this peer thinks
  * as well. What a passed time changes is seen at the next tick.
  */
-function isOfMembers({ state }: Turn, event: RoundEvent): boolean {
+function isOfMembers({ state, nowMs }: Turn, event: RoundEvent): boolean {
+  if (event.type === "tick") return !isMany(state) || nowMs - state.lookedMs >= LOOK_AT_MANY_MS;
   if (event.type !== "presence") return !IS_OF_UPDATES.has(event.type);
   const { round, closedRound, closedRoot, leaving } = event.presence;
   const own = state.closedRoots.get(closedRound);
@@ -59,9 +71,17 @@ function isOfMembers({ state }: Turn, event: RoundEvent): boolean {
   return differs || leaving || Math.abs(round - state.round) > reachOf(state.rules);
 }
 
+/** To look at hundreds of members takes a while: what time alone changes about them is seen within a second. */
+const MANY_MEMBERS = 64;
+const LOOK_AT_MANY_MS = 1_000;
+
+const isMany = ({ members }: RoundState): boolean => members.size > MANY_MEMBERS;
+
 /** What a peer looks after in each phase, at every event. */
 const DUTIES: { readonly [P in Phase]: (turn: Turn, ofMembers: boolean) => void } = {
-  waiting: startWhenReady,
+  waiting: (turn, ofMembers) => {
+    if (ofMembers || !isMany(turn.state)) startWhenReady(turn);
+  },
   syncing: continueSync,
   warming: () => {},
   training: (turn, ofMembers) => {
@@ -105,6 +125,8 @@ function record(turn: Turn, event: RoundEvent) {
       return onPublished(turn, event);
     case "publish-dropped":
       return onPublishDropped(turn);
+    case "outdrawn":
+      return onOutdrawn(turn, event);
     case "opened":
       return onOpened(turn, event);
     case "reconciled":
@@ -138,8 +160,10 @@ function onTrained(turn: Turn, { round }: EventOf<"trained">) {
   // A round that was left meanwhile: its progress is carried, not published.
   if (turn.state.phase !== "training" || round !== turn.state.round) return;
   if (turn.state.publishedRound >= round) return enterPhase(turn, "collecting");
-  change(turn, { busy: "publishing" });
-  ask(turn, { type: "publish", round });
+  if (isDrawn(turn.state, round, turn.nowMs)) {
+    change(turn, { busy: "publishing" });
+    ask(turn, { type: "publish", round });
+  } else sitOut(turn);
   goAhead(turn, round + 1);
 }
 
@@ -156,4 +180,9 @@ function onPublishDropped(turn: Turn) {
   const { phase, round, publishedRound } = turn.state;
   change(turn, { busy: undefined });
   if (phase === "training" && publishedRound >= round) enterPhase(turn, "collecting");
+}
+
+function onOutdrawn(turn: Turn, { round }: EventOf<"outdrawn">) {
+  change(turn, { busy: undefined });
+  if (turn.state.phase === "training" && round === turn.state.round) sitOut(turn);
 }

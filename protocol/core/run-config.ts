@@ -4,7 +4,7 @@ import { z } from "zod";
 import { RunConfigError } from "../errors.ts";
 import { CODEC_NAMES, DEFAULT_TOP_K, NEEDS_ERROR_FEEDBACK } from "./codec/registry.ts";
 import { MAX_TOP_K, MIN_TOP_K } from "./codec/topk-sections.ts";
-import { MAX_UPDATE_WEIGHT } from "./grid.ts";
+import { MAX_UPDATE_WEIGHT, MAX_UPDATES_PER_ROUND } from "./grid.ts";
 
 const integer = (min: number, max: number) => z.int().min(min).max(max);
 const real = (min: number, max: number) => z.number().min(min).max(max);
@@ -53,6 +53,9 @@ const averagingSchema = z.strictObject({
     .enum(["uniform", "tokens"])
     .default("uniform")
     .describe("weight of a peer's update: the same for all, or by the tokens it was trained on"),
+  cohort: integer(1, MAX_UPDATES_PER_ROUND)
+    .default(32)
+    .describe("updates that a round counts; of more peers a round draws so many"),
   openRounds: integer(1, 4).default(2).describe("rounds that still accept late updates"),
   minimumPeers: integer(1, 1024).default(1).describe("peers, oneself included, that round 0 waits for"),
   quorum: real(0, 1).default(0.5).describe("share of the active peers whose updates a round waits for"),

@@ -69,6 +69,8 @@ export interface Presence {
   readonly bitsPerByte: number;
   /** Sent once on a clean exit: do not wait for me. */
   readonly leaving: boolean;
+  /** Until the next presence at the latest, where that is longer than the two seconds of all others (crowd.ts). */
+  readonly intervalMs?: number | undefined;
 }
 
 /** What a newcomer needs to stand where the sender stands: a closed body and the updates of the rounds still open. */

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { type Cohort, cohortOf, EVERYBODY } from "./cohort.ts";
 import { vectors } from "./golden/vectors.ts";
-import { MAX_UPDATES_PER_ROUND } from "./grid.ts";
 import { type Hash, hexSha256, utf8 } from "./hash.ts";
 import type { UpdateAnnouncement } from "./types.ts";
 import { statementOf, updateIdOf } from "./update-id.ts";
@@ -114,10 +114,10 @@ describe("the difference of two update sets", () => {
 
 describe("admitting updates to a round", () => {
   /** Plays a sequence and returns the counted set. */
-  function count(sequence: readonly UpdateId[]): Map<string, UpdateId> {
+  function count(sequence: readonly UpdateId[], cohort: Cohort = EVERYBODY): Map<string, UpdateId> {
     const counted = new Map<string, UpdateId>();
     for (const candidate of sequence) {
-      const admission = admitUpdate(candidate, counted.values());
+      const admission = admitUpdate(candidate, counted.values(), cohort);
       if (admission.outcome !== "counts") continue;
       if (admission.replaces !== undefined) counted.delete(updateKey(admission.replaces));
       counted.set(updateKey(candidate), candidate);
@@ -129,11 +129,15 @@ describe("admitting updates to a round", () => {
     const [low, high] = [id(3, "bob", 1), id(3, "bob", 2)].sort((a, b) =>
       a.statement < b.statement ? -1 : 1,
     ) as [UpdateId, UpdateId];
-    expect(admitUpdate(low, [])).toEqual({ outcome: "counts" });
-    expect(admitUpdate(low, [low])).toEqual({ outcome: "known" });
-    expect(admitUpdate(low, [high])).toEqual({ outcome: "counts", replaces: high, equivocation: high });
-    expect(admitUpdate(high, [low])).toEqual({ outcome: "loses", to: low, equivocation: low });
-    expect(admitUpdate(high, [id(3, "carol", 1)])).toEqual({ outcome: "counts" });
+    expect(admitUpdate(low, [], EVERYBODY)).toEqual({ outcome: "counts" });
+    expect(admitUpdate(low, [low], EVERYBODY)).toEqual({ outcome: "known" });
+    expect(admitUpdate(low, [high], EVERYBODY)).toEqual({
+      outcome: "counts",
+      replaces: high,
+      equivocation: high,
+    });
+    expect(admitUpdate(high, [low], EVERYBODY)).toEqual({ outcome: "loses", to: low, equivocation: low });
+    expect(admitUpdate(high, [id(3, "carol", 1)], EVERYBODY)).toEqual({ outcome: "counts" });
   });
 
   it("counts the same set in any order, however authors equivocate", () => {
@@ -153,13 +157,19 @@ describe("admitting updates to a round", () => {
     );
   });
 
-  it("counts 1,024 updates at most, the same ones in any order", () => {
-    const many = Array.from({ length: MAX_UPDATES_PER_ROUND + 40 }, (_, at) =>
-      id(3, `author-${at % 1050}`, at),
+  it("counts as many updates as its cohort has places, the same ones in any order", () => {
+    const many = Array.from({ length: 90 }, (_, at) => id(3, `author-${at % 80}`, at));
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 85 }),
+        fc.shuffledSubarray(many, { minLength: many.length }),
+        (size, shuffled) => {
+          const cohort = cohortOf("c0".repeat(32), size, sha256);
+          const counted = count(many, cohort);
+          expect(counted.size).toBe(Math.min(size, 80));
+          expect([...count(shuffled, cohort).keys()].sort()).toEqual([...counted.keys()].sort());
+        },
+      ),
     );
-    const forward = count(many);
-    const backward = count([...many].reverse());
-    expect(forward.size).toBe(MAX_UPDATES_PER_ROUND);
-    expect([...backward.keys()].sort()).toEqual([...forward.keys()].sort());
   });
 });

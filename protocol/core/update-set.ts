@@ -1,7 +1,7 @@
 // Sets of updates by id: the digest that two peers compare, what one lacks of the other, and which of several updates
 // of one author counts. Pure set arithmetic; updates themselves live elsewhere.
 
-import { MAX_UPDATES_PER_ROUND } from "./grid.ts";
+import { type Cohort, drawnBefore } from "./cohort.ts";
 import type { Hash } from "./hash.ts";
 import { hexSha256, utf8 } from "./hash.ts";
 import type { ContentId, PeerId } from "./types.ts";
@@ -63,9 +63,14 @@ export type Admission<Id extends UpdateId> =
 
 /**
  * Decides by content alone, never by arrival: of an author's updates in a round the one with the lowest statement counts,
- * and of more than 1,024 authors those with the lowest ones. `counted` are the round's counted updates.
+ * and of more authors than the cohort has places those that are drawn first. `counted` are the round's counted updates.
  */
-export function admitUpdate<Id extends UpdateId>(candidate: Id, counted: Iterable<Id>): Admission<Id> {
+export function admitUpdate<Id extends UpdateId>(
+  candidate: Id,
+  counted: Iterable<Id>,
+  cohort: Cohort,
+): Admission<Id> {
+  const precedes = (a: UpdateId, b: UpdateId) => drawnBefore(cohort, candidate.round, a.author, b.author);
   let sibling: Id | undefined;
   let last: Id | undefined;
   let size = 0;
@@ -80,12 +85,8 @@ export function admitUpdate<Id extends UpdateId>(candidate: Id, counted: Iterabl
       ? { outcome: "counts", replaces: sibling, equivocation: sibling }
       : { outcome: "loses", to: sibling, equivocation: sibling };
   }
-  if (last === undefined || size < MAX_UPDATES_PER_ROUND) return { outcome: "counts" };
+  if (last === undefined || size < cohort.size) return { outcome: "counts" };
   return precedes(candidate, last) ? { outcome: "counts", replaces: last } : { outcome: "loses", to: last };
 }
-
-/** Statements are hashes: nobody can place an update at the front without work, and none depends on arrival. */
-const precedes = (a: UpdateId, b: UpdateId): boolean =>
-  (compareText(a.statement, b.statement) || compareText(a.author, b.author)) < 0;
 
 const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

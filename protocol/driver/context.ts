@@ -23,6 +23,8 @@ export interface DriverOptions extends Omit<LedgerOptions, "self" | "heldRows"> 
    * does not have it: it is then fetched from one that does. Not written to. Not looked at where a checkpoint exists.
    */
   readonly genesisBody: Float32Array | undefined;
+  /** Other peers that are remembered at once, where there is no room for MAX_MEMBERS. */
+  readonly mostMembers?: number;
   /** Leave once this many rounds of the run are applied; without it the peer stays until told. */
   readonly rounds?: number;
 }

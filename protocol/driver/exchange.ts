@@ -110,6 +110,7 @@ export class UpdateExchange {
       bitsPerByte,
     });
     const outcome = await ledger.adoptOwn(update, own);
+    if (outcome.outcome === "refused") return dispatch({ type: "outdrawn", round });
     if (outcome.outcome !== "counted") return dispatch({ type: "publish-dropped" });
     await save(round);
     note({
@@ -124,7 +125,8 @@ export class UpdateExchange {
       tokens,
       computeMs,
     });
-    dispatch({ type: "published", id: this.#idOf(update), roots: ledger.roots() });
+    const { replaced } = outcome;
+    dispatch({ type: "published", id: this.#idOf(update), replaced, roots: ledger.roots() });
     // Not waited for: others' updates are counted meanwhile.
     spreadUpdate(this.#context, update).then(
       () => this.announce(update),

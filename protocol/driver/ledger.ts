@@ -3,6 +3,7 @@
 // the last change has left. Not reentrant: the driver runs one changing call at a time. Decides nothing: round.ts does.
 // A peer that lacks the run's initial body has a ledger without one until it adopts it: it counts, serves and saves nothing.
 
+import { type Cohort, cohortOf } from "../core/cohort.ts";
 import { ROUNDS_AHEAD } from "../core/intake.ts";
 import { tileBytes } from "../core/merkle.ts";
 import type { BodyRoots } from "../core/round-state.ts";
@@ -55,6 +56,7 @@ export class Ledger {
   readonly #options: LedgerOptions;
   readonly #arithmetic: BodyArithmetic;
   readonly #modules: LedgerModules;
+  readonly #cohort: Cohort;
   readonly #log: UpdateLog;
   #round: number;
   readonly #own: OwnUpdates;
@@ -72,6 +74,7 @@ export class Ledger {
     this.#options = options;
     this.#arithmetic = modules.arithmetic;
     this.#modules = modules;
+    this.#cohort = cohortOf(options.runId, options.config.averaging.cohort, options.hash);
     this.#round = start.round;
     this.#log = new UpdateLog(options.hash);
     this.#own = new OwnUpdates(start.residual, start.pendingOwn, (update) => this.#log.keyOf(update));
@@ -177,7 +180,7 @@ export class Ledger {
   ): Promise<CountOutcome> {
     const id = this.#log.idOf(update);
     const rivals = this.#log.of(id.round).map((rival) => this.#log.idOf(rival));
-    const admission = admitUpdate(id, rivals);
+    const admission = admitUpdate(id, rivals, this.#cohort);
     if (admission.outcome !== "counts") return refused("another update of this round counts");
     const closed = this.#heldClosed();
     if (id.round < closed.round || id.round > this.#round + ROUNDS_AHEAD) return UNTIMELY;

@@ -1,10 +1,11 @@
 // The round logic's rules, taken from the run's configuration and the operator's wish.
+import { cohortOf } from "../core/cohort.ts";
 import type { RoundRules } from "../core/round-state.ts";
 import { sharesEmbedding } from "../core/run-config.ts";
 import { updateCodec } from "../core/update-codec.ts";
 import type { DriverOptions } from "./context.ts";
 
-export function roundRules({ config, layout, rounds }: DriverOptions): RoundRules {
+export function roundRules({ runId, config, layout, hash, rounds, mostMembers }: DriverOptions): RoundRules {
   const { training, averaging } = config;
   return {
     localSteps: training.localSteps,
@@ -15,6 +16,8 @@ export function roundRules({ config, layout, rounds }: DriverOptions): RoundRule
     quorum: averaging.quorum,
     maxRoundMs: averaging.maxRoundMs,
     maxPayloadBytes: updateCodec(config, layout).maxPayloadBytes,
+    cohort: cohortOf(runId, averaging.cohort, hash),
+    mostMembers,
     initialBody: config.initialBody,
     overlap: averaging.overlap === "on",
     rounds,

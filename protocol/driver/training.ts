@@ -28,6 +28,8 @@ export function train(context: DriverContext, { round, carry }: EffectOf<"train"
     const result = await modules.trainer.trainRound(round, ledger.body(), carry, onStep, signal);
     // Finished although it was told to stop: the trainer carries this progress into its next round.
     if (signal.aborted) return;
+    // What was not drawn is handed over again, with more.
+    for (const older of [...trained.keys()]) if (older < round) trained.delete(older);
     trained.set(round, { ...result, baseRoot });
     dispatch({ type: "trained", round });
   };

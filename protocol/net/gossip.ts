@@ -52,7 +52,7 @@ export interface GossipModules {
   readonly onUpdate: (update: SignedUpdate, from: PeerId) => void;
   readonly onPresence: (presence: Presence, from: PeerId) => void;
   /** Anything valid was heard of `peer`, as author or neighbour. */
-  readonly onHeard: (peer: PeerId) => void;
+  readonly onHeard: (peer: PeerId, intervalMs?: number) => void;
 }
 
 /**
@@ -210,7 +210,7 @@ export class Gossip {
         this.#modules.onHeard(opened.message.announcement.author);
         this.#modules.onUpdate(opened.message, from);
       } else {
-        this.#modules.onHeard(opened.message.author);
+        this.#modules.onHeard(opened.message.author, opened.message.intervalMs);
         this.#modules.onPresence(opened.message, from);
       }
     } catch (error) {

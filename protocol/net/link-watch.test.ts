@@ -46,6 +46,14 @@ test("a member of whom no gossip is heard is hung up, one that talks stays", asy
   await until(() => expect(connected()).toEqual([idOf(talking)]));
 });
 
+test("a member that has said that it speaks seldom is given that time", async () => {
+  watch.heard(idOf(quiet), 300_000);
+  clock.advance(GOSSIP_SILENCE_MS + 60_000);
+  await until(() => expect(connected()).toEqual([idOf(quiet)]));
+  clock.advance(1_500_000);
+  await until(() => expect(connected()).toEqual([]));
+});
+
 test("a link is described by direction, address and round trip", async () => {
   await until(() => {
     const link = watch.describe().find(({ peer }) => peer === idOf(quiet));

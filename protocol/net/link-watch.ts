@@ -1,6 +1,7 @@
 // Watches the connections to the members of a host's runs: how far away each is, and whether its gossip still reaches us.
 // A gossip stream can die while its connection lives on, and then nothing says so; the only cure is to reconnect.
 import { peerIdFromString } from "@libp2p/peer-id";
+import { MISSED_PRESENCES } from "../core/membership.ts";
 import type { PeerId } from "../core/types.ts";
 import type { ClockPort } from "../ports.ts";
 import { reasonOf } from "./errors.ts";
@@ -28,7 +29,7 @@ export class LinkWatch {
   readonly #host: Host;
   readonly #modules: LinkWatchModules;
   /** By member: when gossip was last heard of it, and in how many runs it is one. */
-  readonly #members = new Map<PeerId, { heardMs: number; runs: number }>();
+  readonly #members = new Map<PeerId, { heardMs: number; silenceMs: number; runs: number }>();
   readonly #firstPingMs = new Map<PeerId, number>();
   readonly #stopped = new AbortController();
   #cancelTimer: (() => void) | undefined;
@@ -56,7 +57,11 @@ export class LinkWatch {
       member.runs++;
       return;
     }
-    this.#members.set(peer, { heardMs: this.#modules.clock.nowMs(), runs: 1 });
+    this.#members.set(peer, {
+      heardMs: this.#modules.clock.nowMs(),
+      silenceMs: GOSSIP_SILENCE_MS,
+      runs: 1,
+    });
     this.#ping(peer).catch((error: unknown) => {
       this.#modules.logger.debug({ peer, reason: reasonOf(error) }, "ping failed");
     });
@@ -69,10 +74,15 @@ export class LinkWatch {
     this.#firstPingMs.delete(peer);
   }
 
-  /** Valid gossip came from `peer`, as its author or as the neighbour that handed it on. */
-  heard(peer: PeerId): void {
+  /**
+   * Valid gossip came from `peer`, as its author or as the neighbour that handed it on. `intervalMs`: it has said how seldom it
+   * speaks, where that is less often than others.
+   */
+  heard(peer: PeerId, intervalMs = 0): void {
     const member = this.#members.get(peer);
-    if (member !== undefined) member.heardMs = this.#modules.clock.nowMs();
+    if (member === undefined) return;
+    member.heardMs = this.#modules.clock.nowMs();
+    if (intervalMs > 0) member.silenceMs = Math.max(GOSSIP_SILENCE_MS, MISSED_PRESENCES * intervalMs);
   }
 
   describe(): readonly LinkDescription[] {
@@ -92,9 +102,9 @@ export class LinkWatch {
   }
 
   #hangUpSilent(): void {
-    const limitMs = this.#modules.clock.nowMs() - GOSSIP_SILENCE_MS;
-    for (const [peer, { heardMs }] of this.#members) {
-      if (heardMs >= limitMs) continue;
+    const nowMs = this.#modules.clock.nowMs();
+    for (const [peer, { heardMs, silenceMs }] of this.#members) {
+      if (nowMs - heardMs <= silenceMs) continue;
       this.#modules.logger.info({ peer }, "no gossip from a connected peer, reconnecting");
       this.#host.hangUp(peerIdFromString(peer)).catch(() => {});
     }

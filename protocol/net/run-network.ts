@@ -154,7 +154,7 @@ export class HostedRun implements RunNetwork {
           this.#rates.announced(presence);
           this.#attached.listener.onPresence(presence, from);
         },
-        onHeard: (peer) => links.heard(peer),
+        onHeard: (peer, intervalMs) => links.heard(peer, intervalMs),
       },
     );
     this.#discovery = new Discovery(

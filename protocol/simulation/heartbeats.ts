@@ -18,11 +18,16 @@ export interface Thinning {
   readonly standsForMore: boolean;
 }
 
+const SELDOM: Thinning = { isDue: true, standsForMore: false };
+
 export class Heartbeats {
   readonly #told = new Map<PeerId, Told>();
 
   hear(presence: Presence): Thinning {
-    const { author, phase, round, root, closedRound, closedRoot, openUpdates, leaving } = presence;
+    const { author, phase, round, root, closedRound, closedRoot, openUpdates, leaving, intervalMs } =
+      presence;
+    // Who speaks seldom is counted by how often it is heard.
+    if (intervalMs !== undefined) return SELDOM;
     const updates = `${closedRound}/${openUpdates}`;
     const what = `${phase}/${round}/${root}/${closedRoot}/${updates}/${leaving}`;
     const told = this.#told.get(author);

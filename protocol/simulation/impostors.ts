@@ -2,7 +2,7 @@
 // it, and lies about updates. What liars with a driver do to their own updates is in distortions.ts.
 
 import { hexSha256, utf8 } from "../core/hash.ts";
-import { PRESENCE_INTERVAL_MS } from "../core/heartbeat.ts";
+import { PRESENCE_INTERVAL_MS } from "../core/membership.ts";
 import type { ContentId, PeerId, Presence, SignedUpdate } from "../core/types.ts";
 import { sha256 } from "../net/hash.ts";
 import type { NetworkPort } from "../ports.ts";

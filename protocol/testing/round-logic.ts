@@ -1,5 +1,6 @@
 // The round logic on a bench: one peer's state, events put in by hand, effects read off. For tests of single rules.
 
+import { EVERYBODY } from "../core/cohort.ts";
 import { transition } from "../core/round.ts";
 import type { Effect, EffectOf, RoundEvent } from "../core/round-events.ts";
 import { type BodyRoots, initialRoundState, type RoundRules, type RoundState } from "../core/round-state.ts";
@@ -16,6 +17,7 @@ export const RULES: RoundRules = {
   quorum: 0.5,
   maxRoundMs: 60_000,
   maxPayloadBytes: 1_000,
+  cohort: EVERYBODY,
   overlap: false,
   rounds: undefined,
 };

@@ -1,4 +1,6 @@
 // The two bodies that travel by gossip, between protobuf and the plain types of core/types.ts.
+import { MAX_PRESENCE_INTERVAL_MS } from "../core/crowd.ts";
+import { PRESENCE_INTERVAL_MS } from "../core/membership.ts";
 import type { Phase, Presence, UpdateAnnouncement } from "../core/types.ts";
 import type { Codec } from "./codec.ts";
 import { protoCodec } from "./codec.ts";
@@ -80,6 +82,7 @@ export const presenceCodec: Codec<Presence> = protoCodec(
       steps: writeInt31(presence.steps, "steps"),
       bitsPerByte: writeMeasure(presence.bitsPerByte, "bitsPerByte"),
       leaving: presence.leaving,
+      intervalMs: presence.intervalMs === undefined ? 0 : writeInterval(presence.intervalMs),
     }),
     read: (body) => ({
       runId: readHex32(body.runId, "runId"),
@@ -96,10 +99,28 @@ export const presenceCodec: Codec<Presence> = protoCodec(
       steps: readInt31(body.steps, "steps"),
       bitsPerByte: readMeasure(body.bitsPerByte, "bitsPerByte"),
       leaving: body.leaving,
+      ...(body.intervalMs === 0 ? {} : { intervalMs: readInterval(body.intervalMs) }),
     }),
   },
   { canonical: true },
 );
+
+/** Absent at full rate; otherwise longer than that, and not for ever. */
+const readInterval = (ms: number): number => {
+  if (ms <= PRESENCE_INTERVAL_MS || ms > MAX_PRESENCE_INTERVAL_MS) {
+    throw new FieldError(`intervalMs is outside ${PRESENCE_INTERVAL_MS + 1}..${MAX_PRESENCE_INTERVAL_MS}`);
+  }
+  return ms;
+};
+
+const writeInterval = (ms: number): number => {
+  if (!Number.isInteger(ms) || ms <= PRESENCE_INTERVAL_MS || ms > MAX_PRESENCE_INTERVAL_MS) {
+    throw new RangeError(
+      `intervalMs must be an integer in ${PRESENCE_INTERVAL_MS + 1}..${MAX_PRESENCE_INTERVAL_MS}, not ${ms}`,
+    );
+  }
+  return ms;
+};
 
 function readPhase(number: number): Phase {
   const phase = PHASES.get(number);

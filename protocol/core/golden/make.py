@@ -472,6 +472,7 @@ CONFIG = {
         "topK": 64,
         "errorFeedbackDecay": 1,
         "weighting": "tokens",
+        "cohort": 32,
         "openRounds": 2,
         "minimumPeers": 1,
         "quorum": 0.5,
@@ -610,6 +611,20 @@ def merkle_vectors():
     return {"amplitude": 0.25, "bodies": vectors}
 
 
+def rank(run_id, number_of_round, author):
+    return int.from_bytes(sha256(f"glossa/cohort/1\n{run_id}/{number_of_round}/{author}".encode())[:6], "big")
+
+
+def cohort_vectors():
+    run_id, authors = "5e" * 32, [f"author-{at}" for at in range(12)]
+    rounds = []
+    for number_of_round in (0, 7, 70000):
+        ranks = {author: rank(run_id, number_of_round, author) for author in authors}
+        drawn = sorted(authors, key=lambda author: (ranks[author], author))[:5]
+        rounds.append({"round": number_of_round, "ranks": ranks, "drawn": drawn})
+    return {"runId": run_id, "size": 5, "rounds": rounds}
+
+
 def update_set_vectors():
     ids = [
         {"round": number_of_round, "author": author, "statement": sha256(f"{number_of_round}{author}".encode()).hex()}
@@ -650,6 +665,7 @@ def main():
         "merkle": merkle_vectors(),
         "statements": statement_vectors(),
         "updateSet": update_set_vectors(),
+        "cohort": cohort_vectors(),
         "manifest": {"text": manifest, "runId": run_id},
         "sharedManifest": shared_manifest(),
         "invite": {"runId": run_id, "addresses": addresses, "text": invite(run_id, addresses)},
