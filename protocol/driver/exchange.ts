@@ -6,8 +6,8 @@ import { type UpdateId, updateKey } from "../core/update-set.ts";
 import type { DriverContext } from "./context.ts";
 import { spreadUpdate } from "./spreading.ts";
 
-/** Of one peer's answer; a run of 1,024 peers with four open rounds fits. */
-const MAX_INVENTORY = 4_096;
+/** Of one peer's answer; a run of 1,024 peers with four open rounds and two to come fits. */
+const MAX_INVENTORY = 6_144;
 
 /** How long an author that offers its update is kept waiting; it has given up by then. */
 const OFFER_PATIENCE_MS = 20_000;

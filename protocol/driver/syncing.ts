@@ -2,8 +2,6 @@
 import { closedBodyVerdict } from "../core/agreement.ts";
 import type { EffectOf } from "../core/round-events.ts";
 import type { PeerId, SignedUpdate, SnapshotManifest } from "../core/types.ts";
-import { updateIdOf } from "../core/update-id.ts";
-import { updateKey } from "../core/update-set.ts";
 import type { FetchedSnapshot } from "../ports.ts";
 import type { DriverContext } from "./context.ts";
 import type { UpdateExchange } from "./exchange.ts";
@@ -13,8 +11,6 @@ import { LOGGED_ROUNDS } from "./update-log.ts";
 const IDLE_TIMEOUT_MS = 30_000;
 const MAX_TRIES = 4;
 const RETRY_MS = 250;
-/** A long inventory comes in parts; 16 of a wire message's most updates are 32 rounds of a thousand peers. */
-const MAX_INVENTORY_PARTS = 16;
 
 export async function syncFrom(
   context: DriverContext,
@@ -170,22 +166,12 @@ async function fetchLog(
   { closedRound, root }: SnapshotManifest,
   signal: AbortSignal,
 ): Promise<readonly SignedUpdate[]> {
-  const { modules } = context;
-  const log = new Map<string, SignedUpdate>();
-  for (let part = 0, from = Math.max(0, closedRound - LOGGED_ROUNDS); part < MAX_INVENTORY_PARTS; part++) {
-    const known = log.size;
-    const fromRound = Math.min(from, closedRound);
-    const { updates, closedRoots } = await patiently(context, signal, () =>
-      modules.network.fetchInventory(donor, fromRound, signal),
-    );
-    if (closedRoots.get(closedRound) !== root) throw new RangeError("its log is of another body by now");
-    for (const update of updates) {
-      log.set(updateKey(updateIdOf(update.announcement, context.options.hash)), update);
-      from = Math.max(from, update.announcement.round);
-    }
-    if (log.size === known) break;
-  }
-  return [...log.values()];
+  const fromRound = Math.max(0, closedRound - LOGGED_ROUNDS);
+  const { updates, closedRoots } = await patiently(context, signal, () =>
+    context.modules.network.fetchInventory(donor, fromRound, signal),
+  );
+  if (closedRoots.get(closedRound) !== root) throw new RangeError("its log is of another body by now");
+  return updates;
 }
 
 /** A whole body is not given up for one lost question. */

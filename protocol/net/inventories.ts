@@ -1,28 +1,25 @@
 // Anti-entropy: the updates a peer holds, and the check that every one of them was signed by its author.
 import { setImmediate } from "node:timers/promises";
 import type { Inventory, PeerId, RunId, SignedUpdate } from "../core/types.ts";
+import type { UpdateId } from "../core/update-set.ts";
 import type { ServedContent } from "../ports.ts";
 import { openUpdate } from "../wire/signed.ts";
-import { MAX_CLOSED_ROOTS, MAX_INVENTORY_UPDATES } from "../wire/transfer.ts";
+import { gatherPages, PageOrderError, pageOf } from "./inventory-pages.ts";
 import { verifyOpened } from "./signatures.ts";
 import type { StreamModules, Streams } from "./streams.ts";
 import { MisbehaviourError } from "./streams.ts";
 
 /** Signatures checked before the event loop gets a turn: about 8 ms of work. */
 const VERIFY_BATCH = 64;
+const NOTHING: Pick<ServedContent, "inventory"> = { inventory: () => [] };
 
 export function serveInventories(
   streams: Streams,
   contentOf: (runId: RunId) => ServedContent | undefined,
 ): Promise<void> {
-  return streams.answer("inventory", async ({ runId, fromRound }) => {
-    const content = contentOf(runId);
-    const roots = [...(content?.closedRoots?.(fromRound) ?? [])].slice(-MAX_CLOSED_ROOTS);
-    return {
-      updates: content?.inventory(fromRound).slice(0, MAX_INVENTORY_UPDATES) ?? [],
-      closedRoots: new Map(roots),
-    };
-  });
+  return streams.answer("inventory", async ({ runId, ...wanted }) =>
+    pageOf(contentOf(runId) ?? NOTHING, wanted),
+  );
 }
 
 /** What `peer` holds in rounds >= fromRound, all signatures verified. Throws NetworkError as `Streams.ask`. */
@@ -33,12 +30,22 @@ export async function fetchInventory(
   penalise: StreamModules["penalise"],
   signal: AbortSignal,
 ): Promise<Inventory> {
-  const { updates, closedRoots } = await streams.ask(peer, "inventory", request, signal);
-  await verifyUpdates(updates, request.runId, peer, penalise);
-  return {
-    updates: updates.filter(({ announcement }) => announcement.round >= request.fromRound),
-    closedRoots,
+  const ask = async (after: UpdateId | undefined) => {
+    const page = await streams.ask(peer, "inventory", { ...request, after }, signal);
+    await verifyUpdates(page.updates, request.runId, peer, penalise);
+    return page;
   };
+  try {
+    const { updates, closedRoots } = await gatherPages(ask);
+    return {
+      updates: updates.filter(({ announcement }) => announcement.round >= request.fromRound),
+      closedRoots,
+    };
+  } catch (error) {
+    if (!(error instanceof PageOrderError)) throw error;
+    penalise(peer, "malformed-message", error.message);
+    throw new MisbehaviourError(peer, error.message);
+  }
 }
 
 /** One foreign or forged update condemns the whole list: its sender was to check each before taking it up. */

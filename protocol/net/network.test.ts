@@ -1,6 +1,7 @@
 // Networks over real TCP on loopback. They find each other through one of them: a peer is as good as a rendezvous.
 import { randomBytes } from "node:crypto";
 import { afterEach, expect, test, vi } from "vitest";
+import type { SignedUpdate } from "../core/types.ts";
 import { fetchRunManifest } from "./run-manifests.ts";
 import {
   areConnected,
@@ -141,6 +142,40 @@ test("an inventory comes with verified signatures and only from the asked round 
   const { updates, closedRoots } = await reader.network.fetchInventory(holder.network.self, 3, signal());
   expect(updates).toEqual(held.slice(1));
   expect([...closedRoots]).toEqual(roots.slice(1));
+});
+
+test("an inventory longer than a message comes whole, and a snapshot names as many of its updates as fit", async () => {
+  const { announcement } = await updateOf(
+    await run.join().then(({ network }) => network),
+    Uint8Array.of(1),
+    3,
+  );
+  const held: SignedUpdate[] = [];
+  const holder = await run.join(
+    {},
+    {
+      inventory: (fromRound) => held.filter((u) => u.announcement.round >= fromRound),
+      snapshot: () => ({
+        runId: announcement.runId,
+        closedRound: 3,
+        root: "aa".repeat(32),
+        tiles: [],
+        updates: held,
+      }),
+    },
+  );
+  const author = holder.network.self;
+  for (let round = 3; round < 2_103; round++) {
+    held.push(await holder.network.signUpdate({ ...announcement, author, round }));
+  }
+  const reader = await run.join();
+  await until(() => expect(areConnected([holder, reader], 1)).toBe(true));
+  const { updates } = await reader.network.fetchInventory(author, 4, signal());
+  expect(updates).toEqual(held.slice(1));
+  // Its tiles are nobody's; that it could be said at all is the point.
+  await expect(reader.network.fetchSnapshot(author, signal())).rejects.toMatchObject({
+    code: "peer-misbehaved",
+  });
 });
 
 test("a port in use, a foreign address and a bad multiaddr are told apart", async () => {

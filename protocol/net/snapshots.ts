@@ -4,6 +4,7 @@ import { setImmediate } from "node:timers/promises";
 import { rootOfTiles, TILE_BYTES, tileBytes, tileCount, tileLength, writeTile } from "../core/merkle.ts";
 import type { ContentId, PeerId, RunId, SnapshotManifest } from "../core/types.ts";
 import type { ClockPort, FetchedSnapshot, ServedContent, SnapshotAids } from "../ports.ts";
+import { MAX_INVENTORY_UPDATES } from "../wire/transfer.ts";
 import { serveBulk } from "./bulk.ts";
 import type { DonorRates } from "./donor-rates.ts";
 import { NetworkError } from "./errors.ts";
@@ -22,7 +23,12 @@ export async function serveSnapshots(
   find: (runId: RunId) => { readonly bodyValues: number; readonly content: ServedContent } | undefined,
   gate: UploadGate,
 ): Promise<void> {
-  await streams.answer("snapshot", async ({ runId }) => ({ snapshot: find(runId)?.content.snapshot() }));
+  await streams.answer("snapshot", async ({ runId }) => {
+    const snapshot = find(runId)?.content.snapshot();
+    // The rest is in the inventory, which is asked for next.
+    const updates = snapshot?.updates.slice(0, MAX_INVENTORY_UPDATES) ?? [];
+    return { snapshot: snapshot && { ...snapshot, updates } };
+  });
   await serveBulk(streams, "tiles", async ({ runId, root }, peer) => {
     const run = find(runId);
     if (run?.content.tile(root, 0) === undefined) return undefined;

@@ -9,6 +9,7 @@ import type {
   SignedUpdate,
   UpdateAnnouncement,
 } from "../core/types.ts";
+import { gatherPages, pageOf } from "../net/inventory-pages.ts";
 import { OffenceBook } from "../net/offences.ts";
 import type { NetworkPort, ServedContent } from "../ports.ts";
 import { type Disturbance, Disturbances } from "./disturbances.ts";
@@ -226,17 +227,16 @@ export class SimulatedNetwork {
     fromRound: number,
     signal: AbortSignal,
   ): Promise<Inventory> {
-    return this.request(
-      self,
-      peer,
-      "control",
-      signal,
-      (content): Inventory => ({
-        updates: content.inventory(fromRound),
-        closedRoots: content.closedRoots?.(fromRound) ?? new Map(),
-      }),
-      ({ updates, closedRoots }) =>
-        this.sizes.request + this.sizes.listed * updates.length + ROOT_BYTES * closedRoots.size,
+    return gatherPages((after) =>
+      this.request(
+        self,
+        peer,
+        "control",
+        signal,
+        (content) => pageOf(content, { fromRound, after }),
+        ({ updates, closedRoots }) =>
+          this.sizes.request + this.sizes.listed * updates.length + ROOT_BYTES * closedRoots.size,
+      ),
     );
   }
 

@@ -95,8 +95,8 @@ export const MESSAGES: { readonly [Name in MessageName]: MessageSpec<WireMessage
   // Once per new run, and again whenever a peer finds that the rendezvous has forgotten it.
   storeManifestRequest: { id: 7, version: 1, channel: ["store-manifest"], maxBytes: MAX_MANIFEST_BYTES + 16, rate: { burst: 10, perSecond: 0.1 }, codec: exchange.storeManifestRequestCodec },
   storeManifestResponse: { id: 8, version: 1, channel: ["store-manifest"], maxBytes: 256, rate: undefined, codec: exchange.storeManifestResponseCodec },
-  // Anti-entropy: once a round per neighbour, more often while their digests differ.
-  inventoryRequest: { id: 9, version: 1, channel: ["inventory"], maxBytes: 64, rate: { burst: 40, perSecond: 4 }, codec: transfer.inventoryRequestCodec },
+  // Anti-entropy: once a round per neighbour, more often while their digests differ. A thousand peers' log is 18 pages.
+  inventoryRequest: { id: 9, version: 1, channel: ["inventory"], maxBytes: 160, rate: { burst: 40, perSecond: 4 }, codec: transfer.inventoryRequestCodec },
   inventoryResponse: { id: 10, version: 1, channel: ["inventory"], maxBytes: UPDATES_BYTES, rate: undefined, codec: transfer.inventoryResponseCodec },
   // Once per join or repair.
   snapshotRequest: { id: 11, version: 1, channel: ["snapshot"], maxBytes: 64, rate: { burst: 20, perSecond: 1 }, codec: transfer.snapshotRequestCodec },

@@ -2,6 +2,7 @@
 import { MAX_BODY_VALUES } from "../core/layout.ts";
 import { tileCount } from "../core/merkle.ts";
 import type { Inventory, RunId, SignedUpdate, SnapshotManifest } from "../core/types.ts";
+import type { UpdateId } from "../core/update-set.ts";
 import type { Codec } from "./codec.ts";
 import { protoCodec } from "./codec.ts";
 import { FieldError } from "./decoded.ts";
@@ -14,9 +15,10 @@ import {
   SnapshotRequestSchema,
   SnapshotResponseSchema,
 } from "./generated/glossa_pb.ts";
+import { peerIdOfKey, writePeer } from "./peer-key.ts";
 import { openUpdate } from "./signed.ts";
 
-/** Two open rounds of a thousand peers. A longer inventory is cut at its newest end and asked for again. */
+/** Two open rounds of a thousand peers. A longer inventory comes in pages. */
 export const MAX_INVENTORY_UPDATES = 2048;
 /** An update log's 32 rounds and the body that they lead to. */
 export const MAX_CLOSED_ROOTS = 33;
@@ -25,10 +27,14 @@ export const MAX_SNAPSHOT_TILES = tileCount(MAX_BODY_VALUES);
 export interface InventoryRequest {
   readonly runId: RunId;
   readonly fromRound: number;
+  /** The last update of the page before. */
+  readonly after?: UpdateId | undefined;
 }
 
 /** The updates are bounded but their signatures are unchecked until protocol/net has verified each. */
-export type InventoryResponse = Inventory;
+export interface InventoryResponse extends Inventory {
+  readonly more: boolean;
+}
 
 export interface SnapshotRequest {
   readonly runId: RunId;
@@ -69,29 +75,45 @@ export const offerResponseCodec: Codec<OfferResponse> = protoCodec(OfferResponse
 });
 
 export const inventoryRequestCodec: Codec<InventoryRequest> = protoCodec(InventoryRequestSchema, {
-  write: ({ runId, fromRound }) => ({
+  write: ({ runId, fromRound, after }) => ({
     runId: writeHex32(runId, "runId"),
     fromRound: writeInt31(fromRound, "fromRound"),
+    ...(after !== undefined && {
+      after: {
+        round: writeInt31(after.round, "after"),
+        author: writePeer(after.author, "after"),
+        statement: writeHex32(after.statement, "after"),
+      },
+    }),
   }),
-  read: ({ runId, fromRound }) => ({
+  read: ({ runId, fromRound, after }) => ({
     runId: readHex32(runId, "runId"),
     fromRound: readInt31(fromRound, "fromRound"),
+    ...(after !== undefined && {
+      after: {
+        round: readInt31(after.round, "after"),
+        author: peerIdOfKey(after.author, "after"),
+        statement: readHex32(after.statement, "after"),
+      },
+    }),
   }),
 });
 
 export const inventoryResponseCodec: Codec<InventoryResponse> = protoCodec(InventoryResponseSchema, {
-  write: ({ updates, closedRoots }) => ({
+  write: ({ updates, closedRoots, more }) => ({
+    more,
     updates: writeUpdates(updates),
     closedRound: writeInt31(Math.max(0, ...closedRoots.keys()), "closedRound"),
     // Without a gap: the number of each follows from the newest.
     closedRoots: writeHashes([...closedRoots.values()], "closedRoots", MAX_CLOSED_ROOTS),
   }),
-  read: ({ updates, closedRound, closedRoots }) => {
+  read: ({ updates, closedRound, closedRoots, more }) => {
     const newest = readInt31(closedRound, "closedRound");
     const roots = readHashes(closedRoots, "closedRoots", MAX_CLOSED_ROOTS);
     if (roots.length > newest + 1) throw new FieldError("closedRoots has roots of rounds before the first");
     const oldest = newest + 1 - roots.length;
     return {
+      more,
       updates: readUpdates(updates),
       closedRoots: new Map(roots.map((root, at) => [oldest + at, root])),
     };

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file glossa.proto.
  */
 export const file_glossa: GenFile = /*@__PURE__*/
-  fileDesc("CgxnbG9zc2EucHJvdG8SC2dsb3NzYS53aXJlIksKCEVudmVsb3BlEhAKBnVwZGF0ZRgBIAEoDEgAEhIKCHByZXNlbmNlGAIgASgMSAASEQoJc2lnbmF0dXJlGA8gASgMQgYKBGJvZHkiugEKClVwZGF0ZUJvZHkSDgoGcnVuX2lkGAEgASgMEg4KBmF1dGhvchgCIAEoDBINCgVyb3VuZBgDIAEoDRIPCgdwYXlsb2FkGAQgASgMEhUKDXBheWxvYWRfYnl0ZXMYBSABKA0SEQoJYmFzZV9yb290GAYgASgMEg4KBnRva2VucxgHIAEoBBIbChNsb3NzX25hdHNfcGVyX3Rva2VuGAggASgBEhUKDWJpdHNfcGVyX2J5dGUYCSABKAEilQIKDFByZXNlbmNlQm9keRIOCgZydW5faWQYASABKAwSDgoGYXV0aG9yGAIgASgMEgwKBG5hbWUYAyABKAkSEAoIc2VxdWVuY2UYBCABKAQSDQoFcGhhc2UYBSABKA0SDQoFcm91bmQYBiABKA0SDAoEcm9vdBgHIAEoDBIUCgxjbG9zZWRfcm91bmQYCCABKA0SEwoLY2xvc2VkX3Jvb3QYCSABKAwSFAoMb3Blbl91cGRhdGVzGAogASgMEgwKBHN0ZXAYCyABKA0SDQoFc3RlcHMYDCABKA0SFQoNYml0c19wZXJfYnl0ZRgNIAEoARIPCgdsZWF2aW5nGA4gASgIEhMKC2ludGVydmFsX21zGA8gASgNIkoKE1BlZXJFeGNoYW5nZVJlcXVlc3QSDgoGcnVuX2lkGAEgASgMEhAKCHJlZ2lzdGVyGAIgASgIEhEKCWFkZHJlc3NlcxgDIAMoCSJNChRQZWVyRXhjaGFuZ2VSZXNwb25zZRINCgVrbm93bhgBIAEoCBImCgVwZWVycxgCIAMoCzIXLmdsb3NzYS53aXJlLlBlZXJSZWNvcmQiLQoKUGVlclJlY29yZBIMCgRwZWVyGAEgASgMEhEKCWFkZHJlc3NlcxgCIAMoCSIkChJSdW5NYW5pZmVzdFJlcXVlc3QSDgoGcnVuX2lkGAEgASgMIjkKE1J1bk1hbmlmZXN0UmVzcG9uc2USFQoIbWFuaWZlc3QYASABKAxIAIgBAUILCglfbWFuaWZlc3QiKAoUU3RvcmVNYW5pZmVzdFJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAwiNwoVU3RvcmVNYW5pZmVzdFJlc3BvbnNlEg4KBnN0b3JlZBgBIAEoCBIOCgZyZWFzb24YAiABKAkiNgoQSW52ZW50b3J5UmVxdWVzdBIOCgZydW5faWQYASABKAwSEgoKZnJvbV9yb3VuZBgCIAEoDSJQChFJbnZlbnRvcnlSZXNwb25zZRIPCgd1cGRhdGVzGAEgAygMEhQKDGNsb3NlZF9yb3VuZBgCIAEoDRIUCgxjbG9zZWRfcm9vdHMYAyABKAwiIQoPU25hcHNob3RSZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoDCJNChBTbmFwc2hvdFJlc3BvbnNlEiwKCHNuYXBzaG90GAEgASgLMhUuZ2xvc3NhLndpcmUuU25hcHNob3RIAIgBAUILCglfc25hcHNob3QiXgoIU25hcHNob3QSDgoGcnVuX2lkGAEgASgMEhQKDGNsb3NlZF9yb3VuZBgCIAEoDRIMCgRyb290GAMgASgMEg0KBXRpbGVzGAQgASgMEg8KB3VwZGF0ZXMYBSADKAwiHgoMT2ZmZXJSZXF1ZXN0Eg4KBnVwZGF0ZRgBIAEoDCIdCg1PZmZlclJlc3BvbnNlEgwKBGhlbGQYASABKAgiMQoLUGF5bG9hZE9wZW4SDgoGcnVuX2lkGAEgASgMEhIKCmNvbnRlbnRfaWQYAiABKAwiKQoJVGlsZXNPcGVuEg4KBnJ1bl9pZBgBIAEoDBIMCgRyb290GAIgASgMIkQKCEJ1bGtIZWFkEg0KBWZvdW5kGAEgASgIEhQKDGxlbmd0aF9ieXRlcxgCIAEoBBITCgtjaHVua19ieXRlcxgDIAEoDSIdCgxDaHVua1JlcXVlc3QSDQoFaW5kZXgYASABKA0iLwoJQXNzZXRPcGVuEg4KBnJ1bl9pZBgBIAEoDBISCgpjb250ZW50X2lkGAIgASgMIkoKDlN0b3JlQXNzZXRPcGVuEg4KBnJ1bl9pZBgBIAEoDBISCgpjb250ZW50X2lkGAIgASgMEhQKDGxlbmd0aF9ieXRlcxgDIAEoBCJCChBTdG9yZUFzc2V0QW5zd2VyEg4KBnN0b3JlZBgBIAEoCBIOCgZ3YW50ZWQYAiABKAgSDgoGcmVhc29uGAMgASgJYgZwcm90bzM");
+  fileDesc("CgxnbG9zc2EucHJvdG8SC2dsb3NzYS53aXJlIksKCEVudmVsb3BlEhAKBnVwZGF0ZRgBIAEoDEgAEhIKCHByZXNlbmNlGAIgASgMSAASEQoJc2lnbmF0dXJlGA8gASgMQgYKBGJvZHkiugEKClVwZGF0ZUJvZHkSDgoGcnVuX2lkGAEgASgMEg4KBmF1dGhvchgCIAEoDBINCgVyb3VuZBgDIAEoDRIPCgdwYXlsb2FkGAQgASgMEhUKDXBheWxvYWRfYnl0ZXMYBSABKA0SEQoJYmFzZV9yb290GAYgASgMEg4KBnRva2VucxgHIAEoBBIbChNsb3NzX25hdHNfcGVyX3Rva2VuGAggASgBEhUKDWJpdHNfcGVyX2J5dGUYCSABKAEilQIKDFByZXNlbmNlQm9keRIOCgZydW5faWQYASABKAwSDgoGYXV0aG9yGAIgASgMEgwKBG5hbWUYAyABKAkSEAoIc2VxdWVuY2UYBCABKAQSDQoFcGhhc2UYBSABKA0SDQoFcm91bmQYBiABKA0SDAoEcm9vdBgHIAEoDBIUCgxjbG9zZWRfcm91bmQYCCABKA0SEwoLY2xvc2VkX3Jvb3QYCSABKAwSFAoMb3Blbl91cGRhdGVzGAogASgMEgwKBHN0ZXAYCyABKA0SDQoFc3RlcHMYDCABKA0SFQoNYml0c19wZXJfYnl0ZRgNIAEoARIPCgdsZWF2aW5nGA4gASgIEhMKC2ludGVydmFsX21zGA8gASgNIkoKE1BlZXJFeGNoYW5nZVJlcXVlc3QSDgoGcnVuX2lkGAEgASgMEhAKCHJlZ2lzdGVyGAIgASgIEhEKCWFkZHJlc3NlcxgDIAMoCSJNChRQZWVyRXhjaGFuZ2VSZXNwb25zZRINCgVrbm93bhgBIAEoCBImCgVwZWVycxgCIAMoCzIXLmdsb3NzYS53aXJlLlBlZXJSZWNvcmQiLQoKUGVlclJlY29yZBIMCgRwZWVyGAEgASgMEhEKCWFkZHJlc3NlcxgCIAMoCSIkChJSdW5NYW5pZmVzdFJlcXVlc3QSDgoGcnVuX2lkGAEgASgMIjkKE1J1bk1hbmlmZXN0UmVzcG9uc2USFQoIbWFuaWZlc3QYASABKAxIAIgBAUILCglfbWFuaWZlc3QiKAoUU3RvcmVNYW5pZmVzdFJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAwiNwoVU3RvcmVNYW5pZmVzdFJlc3BvbnNlEg4KBnN0b3JlZBgBIAEoCBIOCgZyZWFzb24YAiABKAkiawoQSW52ZW50b3J5UmVxdWVzdBIOCgZydW5faWQYASABKAwSEgoKZnJvbV9yb3VuZBgCIAEoDRIpCgVhZnRlchgDIAEoCzIVLmdsb3NzYS53aXJlLlVwZGF0ZUlkSACIAQFCCAoGX2FmdGVyIjwKCFVwZGF0ZUlkEg0KBXJvdW5kGAEgASgNEg4KBmF1dGhvchgCIAEoDBIRCglzdGF0ZW1lbnQYAyABKAwiXgoRSW52ZW50b3J5UmVzcG9uc2USDwoHdXBkYXRlcxgBIAMoDBIUCgxjbG9zZWRfcm91bmQYAiABKA0SFAoMY2xvc2VkX3Jvb3RzGAMgASgMEgwKBG1vcmUYBCABKAgiIQoPU25hcHNob3RSZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoDCJNChBTbmFwc2hvdFJlc3BvbnNlEiwKCHNuYXBzaG90GAEgASgLMhUuZ2xvc3NhLndpcmUuU25hcHNob3RIAIgBAUILCglfc25hcHNob3QiXgoIU25hcHNob3QSDgoGcnVuX2lkGAEgASgMEhQKDGNsb3NlZF9yb3VuZBgCIAEoDRIMCgRyb290GAMgASgMEg0KBXRpbGVzGAQgASgMEg8KB3VwZGF0ZXMYBSADKAwiHgoMT2ZmZXJSZXF1ZXN0Eg4KBnVwZGF0ZRgBIAEoDCIdCg1PZmZlclJlc3BvbnNlEgwKBGhlbGQYASABKAgiMQoLUGF5bG9hZE9wZW4SDgoGcnVuX2lkGAEgASgMEhIKCmNvbnRlbnRfaWQYAiABKAwiKQoJVGlsZXNPcGVuEg4KBnJ1bl9pZBgBIAEoDBIMCgRyb290GAIgASgMIkQKCEJ1bGtIZWFkEg0KBWZvdW5kGAEgASgIEhQKDGxlbmd0aF9ieXRlcxgCIAEoBBITCgtjaHVua19ieXRlcxgDIAEoDSIdCgxDaHVua1JlcXVlc3QSDQoFaW5kZXgYASABKA0iLwoJQXNzZXRPcGVuEg4KBnJ1bl9pZBgBIAEoDBISCgpjb250ZW50X2lkGAIgASgMIkoKDlN0b3JlQXNzZXRPcGVuEg4KBnJ1bl9pZBgBIAEoDBISCgpjb250ZW50X2lkGAIgASgMEhQKDGxlbmd0aF9ieXRlcxgDIAEoBCJCChBTdG9yZUFzc2V0QW5zd2VyEg4KBnN0b3JlZBgBIAEoCBIOCgZ3YW50ZWQYAiABKAgSDgoGcmVhc29uGAMgASgJYgZwcm90bzM");
 
 /**
  * What travels over gossipsub. Exactly one of the bodies is set; its field says what was signed, and the signature
@@ -428,6 +428,13 @@ export type InventoryRequest = Message<"glossa.wire.InventoryRequest"> & {
    * @generated from field: uint32 from_round = 2;
    */
   fromRound: number;
+
+  /**
+   * what follows this one; absent: from the first
+   *
+   * @generated from field: optional glossa.wire.UpdateId after = 3;
+   */
+  after?: UpdateId | undefined;
 };
 
 /**
@@ -438,11 +445,44 @@ export const InventoryRequestSchema: GenMessage<InventoryRequest> = /*@__PURE__*
   messageDesc(file_glossa, 10);
 
 /**
+ * An update's name. Lists of updates are in the order of round, author's text form, statement.
+ *
+ * @generated from message glossa.wire.UpdateId
+ */
+export type UpdateId = Message<"glossa.wire.UpdateId"> & {
+  /**
+   * @generated from field: uint32 round = 1;
+   */
+  round: number;
+
+  /**
+   * raw Ed25519 public key, 32 bytes
+   *
+   * @generated from field: bytes author = 2;
+   */
+  author: Uint8Array;
+
+  /**
+   * 32 bytes
+   *
+   * @generated from field: bytes statement = 3;
+   */
+  statement: Uint8Array;
+};
+
+/**
+ * Describes the message glossa.wire.UpdateId.
+ * Use `create(UpdateIdSchema)` to create a new message.
+ */
+export const UpdateIdSchema: GenMessage<UpdateId> = /*@__PURE__*/
+  messageDesc(file_glossa, 11);
+
+/**
  * @generated from message glossa.wire.InventoryResponse
  */
 export type InventoryResponse = Message<"glossa.wire.InventoryResponse"> & {
   /**
-   * Envelopes with `update` set, oldest round first
+   * Envelopes with `update` set, in the order of their ids
    *
    * @generated from field: repeated bytes updates = 1;
    */
@@ -461,6 +501,15 @@ export type InventoryResponse = Message<"glossa.wire.InventoryResponse"> & {
    * @generated from field: bytes closed_roots = 3;
    */
   closedRoots: Uint8Array;
+
+  /**
+   * one at the start of closed_round; those of rounds >= from_round that it knows
+   *
+   * further updates follow the last one
+   *
+   * @generated from field: bool more = 4;
+   */
+  more: boolean;
 };
 
 /**
@@ -468,7 +517,7 @@ export type InventoryResponse = Message<"glossa.wire.InventoryResponse"> & {
  * Use `create(InventoryResponseSchema)` to create a new message.
  */
 export const InventoryResponseSchema: GenMessage<InventoryResponse> = /*@__PURE__*/
-  messageDesc(file_glossa, 11);
+  messageDesc(file_glossa, 12);
 
 /**
  * @generated from message glossa.wire.SnapshotRequest
@@ -485,7 +534,7 @@ export type SnapshotRequest = Message<"glossa.wire.SnapshotRequest"> & {
  * Use `create(SnapshotRequestSchema)` to create a new message.
  */
 export const SnapshotRequestSchema: GenMessage<SnapshotRequest> = /*@__PURE__*/
-  messageDesc(file_glossa, 12);
+  messageDesc(file_glossa, 13);
 
 /**
  * @generated from message glossa.wire.SnapshotResponse
@@ -504,7 +553,7 @@ export type SnapshotResponse = Message<"glossa.wire.SnapshotResponse"> & {
  * Use `create(SnapshotResponseSchema)` to create a new message.
  */
 export const SnapshotResponseSchema: GenMessage<SnapshotResponse> = /*@__PURE__*/
-  messageDesc(file_glossa, 13);
+  messageDesc(file_glossa, 14);
 
 /**
  * @generated from message glossa.wire.Snapshot
@@ -533,7 +582,7 @@ export type Snapshot = Message<"glossa.wire.Snapshot"> & {
   tiles: Uint8Array;
 
   /**
-   * Envelopes of the rounds still open
+   * Envelopes of the rounds still open, the first 2,048
    *
    * @generated from field: repeated bytes updates = 5;
    */
@@ -545,7 +594,7 @@ export type Snapshot = Message<"glossa.wire.Snapshot"> & {
  * Use `create(SnapshotSchema)` to create a new message.
  */
 export const SnapshotSchema: GenMessage<Snapshot> = /*@__PURE__*/
-  messageDesc(file_glossa, 14);
+  messageDesc(file_glossa, 15);
 
 /**
  * "I am about to announce this; have it before others hear of it." Asked by the author.
@@ -566,7 +615,7 @@ export type OfferRequest = Message<"glossa.wire.OfferRequest"> & {
  * Use `create(OfferRequestSchema)` to create a new message.
  */
 export const OfferRequestSchema: GenMessage<OfferRequest> = /*@__PURE__*/
-  messageDesc(file_glossa, 15);
+  messageDesc(file_glossa, 16);
 
 /**
  * @generated from message glossa.wire.OfferResponse
@@ -585,7 +634,7 @@ export type OfferResponse = Message<"glossa.wire.OfferResponse"> & {
  * Use `create(OfferResponseSchema)` to create a new message.
  */
 export const OfferResponseSchema: GenMessage<OfferResponse> = /*@__PURE__*/
-  messageDesc(file_glossa, 16);
+  messageDesc(file_glossa, 17);
 
 /**
  * @generated from message glossa.wire.PayloadOpen
@@ -609,7 +658,7 @@ export type PayloadOpen = Message<"glossa.wire.PayloadOpen"> & {
  * Use `create(PayloadOpenSchema)` to create a new message.
  */
 export const PayloadOpenSchema: GenMessage<PayloadOpen> = /*@__PURE__*/
-  messageDesc(file_glossa, 17);
+  messageDesc(file_glossa, 18);
 
 /**
  * @generated from message glossa.wire.TilesOpen
@@ -633,7 +682,7 @@ export type TilesOpen = Message<"glossa.wire.TilesOpen"> & {
  * Use `create(TilesOpenSchema)` to create a new message.
  */
 export const TilesOpenSchema: GenMessage<TilesOpen> = /*@__PURE__*/
-  messageDesc(file_glossa, 18);
+  messageDesc(file_glossa, 19);
 
 /**
  * @generated from message glossa.wire.BulkHead
@@ -664,7 +713,7 @@ export type BulkHead = Message<"glossa.wire.BulkHead"> & {
  * Use `create(BulkHeadSchema)` to create a new message.
  */
 export const BulkHeadSchema: GenMessage<BulkHead> = /*@__PURE__*/
-  messageDesc(file_glossa, 19);
+  messageDesc(file_glossa, 20);
 
 /**
  * @generated from message glossa.wire.ChunkRequest
@@ -681,7 +730,7 @@ export type ChunkRequest = Message<"glossa.wire.ChunkRequest"> & {
  * Use `create(ChunkRequestSchema)` to create a new message.
  */
 export const ChunkRequestSchema: GenMessage<ChunkRequest> = /*@__PURE__*/
-  messageDesc(file_glossa, 20);
+  messageDesc(file_glossa, 21);
 
 /**
  * Pulled from any holder like a payload.
@@ -707,7 +756,7 @@ export type AssetOpen = Message<"glossa.wire.AssetOpen"> & {
  * Use `create(AssetOpenSchema)` to create a new message.
  */
 export const AssetOpenSchema: GenMessage<AssetOpen> = /*@__PURE__*/
-  messageDesc(file_glossa, 21);
+  messageDesc(file_glossa, 22);
 
 /**
  * "Here is a file of this run." Whoever keeps it pulls it chunk by chunk over the same stream.
@@ -736,7 +785,7 @@ export type StoreAssetOpen = Message<"glossa.wire.StoreAssetOpen"> & {
  * Use `create(StoreAssetOpenSchema)` to create a new message.
  */
 export const StoreAssetOpenSchema: GenMessage<StoreAssetOpen> = /*@__PURE__*/
-  messageDesc(file_glossa, 22);
+  messageDesc(file_glossa, 23);
 
 /**
  * First answer: is it wanted, or there already. Last answer, after the chunks: is it stored.
@@ -769,5 +818,5 @@ export type StoreAssetAnswer = Message<"glossa.wire.StoreAssetAnswer"> & {
  * Use `create(StoreAssetAnswerSchema)` to create a new message.
  */
 export const StoreAssetAnswerSchema: GenMessage<StoreAssetAnswer> = /*@__PURE__*/
-  messageDesc(file_glossa, 23);
+  messageDesc(file_glossa, 24);
 

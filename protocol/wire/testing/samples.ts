@@ -58,9 +58,14 @@ export const SAMPLES: WireMessages = {
   runManifestResponse: { manifest: Uint8Array.of(0x7b, 0x7d) },
   storeManifestRequest: { manifest: Uint8Array.of(0x7b, 0x7d) },
   storeManifestResponse: { stored: false, reason: "the manifest is not a JSON object" },
-  inventoryRequest: { runId, fromRound: 6 },
+  inventoryRequest: {
+    runId,
+    fromRound: 6,
+    after: { round: 7, author: peer(2), statement: hex("b7") },
+  },
   inventoryResponse: {
     updates: [SIGNED],
+    more: true,
     closedRoots: new Map([
       [4, hex("c4")],
       [5, hex("d4")],
