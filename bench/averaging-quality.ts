@@ -104,9 +104,9 @@ async function measure(
   const startMs = performance.now();
   const layout = parameterLayout(bodyTensors(config.model), sha256);
   const codec = updateCodec(config, layout);
-  const decay = config.averaging.errorFeedbackDecay;
+  const { errorFeedbackDecay: decay, outerLearningRate } = config.averaging;
   const closedBody = genesisBody(config.model, config.seed);
-  const replica = new ReplicatedBody({ closedRound: 0, closedBody, layout });
+  const replica = new ReplicatedBody({ closedRound: 0, closedBody, layout, outerLearningRate });
   const residuals: Float32Array[] = texts.map(() => new Float32Array(layout.total));
   let bytes = 0;
   let squaredErrors = 0;

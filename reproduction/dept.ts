@@ -103,6 +103,7 @@ async function trainTogether(
     closedBody: checkpoint?.shared ?? genesisShared(run.model, sharedVocabularySize(run), run.seed),
     layout,
     rowsOf: codec.rowsOf,
+    outerLearningRate: run.averaging.outerLearningRate,
   });
   let savedAtMs = nowMs();
   for (let round = first; round < rounds; round++) {

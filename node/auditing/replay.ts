@@ -40,7 +40,9 @@ export class Replay {
     const { layout, config } = source;
     this.#codec = updateCodec(config, layout);
     const { rowsOf } = this.#codec;
-    this.#body = new ReplicatedBody({ closedRound, closedBody: body, layout, rowsOf, maxOpenRounds: 1 });
+    const { outerLearningRate } = config.averaging;
+    const closed = { closedRound, closedBody: body };
+    this.#body = new ReplicatedBody({ ...closed, layout, rowsOf, outerLearningRate, maxOpenRounds: 1 });
     this.#root = bodyRoot(body, sha256);
   }
 

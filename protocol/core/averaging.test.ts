@@ -46,6 +46,32 @@ describe("the body", () => {
     });
   });
 
+  it.each(vectors.outerRate)(
+    "has them with an outer learning rate of $outerLearningRate too",
+    ({ outerLearningRate, roots }) => {
+      const { bodies, updates } = vectors.averaging;
+      const closedBody = floatsFromHex(bodies[0]!);
+      const body = new ReplicatedBody({ closedRound: 0, closedBody, layout, outerLearningRate });
+      for (const { round, author, weight, payload } of updates) {
+        body.add(round, author, decode(bytesFromHex(payload)), weight);
+      }
+      expect(roots.map((_, round) => bodyRoot(body.bodyAt(round + 1), sha256))).toEqual(roots);
+    },
+  );
+
+  it("moves by the outer learning rate times the mean, and by no more than the sum of the updates", () => {
+    const body = new ReplicatedBody({ closedRound: 0, closedBody: genesis, layout, outerLearningRate: 2.5 });
+    const moved = (by: number) => expect(body.bodyAt(1)[0]).toBe(Math.fround(genesis[0]! - by));
+    body.add(0, "a", constant(0.5 * GRID_UNITS), 1);
+    moved(0.5);
+    body.add(0, "b", constant(0.25 * GRID_UNITS), 1);
+    moved(0.75);
+    body.add(0, "c", constant(0), 1);
+    moved(2.5 * 0.25);
+    body.remove(0, "b", constant(0.25 * GRID_UNITS));
+    moved(0.5);
+  });
+
   it("moves against the weighted mean of its updates", () => {
     const body = replica();
     body.add(0, "a", constant(0.5 * GRID_UNITS), 1);

@@ -1,6 +1,7 @@
 // The body as a function of a set of updates: whoever knows the same updates holds the same bits.
 //   mean_r[j]   = floor( sum_i w_i q_i[j] / sum_i w_i + 1/2 )  on the grid, exact sums (see grid.ts)
-//   theta_{r+1} = fround( theta_r - mean_r * 2^-30 )           folded over the open rounds in order
+//   theta_{r+1} = fround( theta_r - a_r * mean_r * 2^-30 )     folded over the open rounds in order
+//   a_r         = min( outer learning rate, updates of the round )
 // Where updates hold rows of the embedding, both sums run over the updates that hold the row; a row that none holds keeps
 // its bits.
 // Owns what is open and what is closed; the sums are in round-sums.ts. Which updates count is decided elsewhere (update-set.ts, round.ts).
@@ -23,6 +24,8 @@ export interface ReplicatedBodyOptions {
   readonly layout: ParameterLayout;
   /** The tensor whose rows updates may lack, UpdateCodec.rowsOf; updates that lack rows are refused without it. */
   readonly rowsOf?: TensorSlot | undefined;
+  /** 1: the mean itself. A multiple of 1/64, and 1 where `rowsOf` is given. */
+  readonly outerLearningRate?: number;
   /** Rounds that may hold sums at once, from closedRound on. */
   readonly maxOpenRounds?: number;
   /** Where new bodies lie: zeros, which other threads may read once they are made. */
@@ -42,6 +45,7 @@ export class ReplicatedBody {
   readonly #layout: ParameterLayout;
   readonly #rowsOf: TensorSlot | undefined;
   readonly #maxOpenRounds: number;
+  readonly #outerLearningRate: number;
   readonly #allocate: (length: number) => Float32Array;
   readonly #rounds = new Map<number, RoundSums>();
   /** Bodies at the start of rounds above the closed one. Dropped, never overwritten: callers may hold them. */
@@ -57,6 +61,7 @@ export class ReplicatedBody {
     this.#layout = layout;
     this.#rowsOf = rowsOf;
     this.#maxOpenRounds = maxOpenRounds;
+    this.#outerLearningRate = options.outerLearningRate ?? 1;
     this.#allocate = options.allocate ?? ((length) => new Float32Array(length));
     this.#closedRound = closedRound;
     this.#closedBody = closedBody;
@@ -119,7 +124,7 @@ export class ReplicatedBody {
     let body = this.#closedBody;
     for (let at = this.#closedRound; at < round; at++) {
       const known = this.#bodies.get(at + 1);
-      body = known ?? this.#rounds.get(at)?.applyTo(body, this.#allocate) ?? body;
+      body = known ?? this.#rounds.get(at)?.applyTo(body, this.#allocate, this.#outerLearningRate) ?? body;
       if (known === undefined) this.#bodies.set(at + 1, body);
     }
     return body;

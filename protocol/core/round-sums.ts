@@ -38,12 +38,20 @@ export class RoundSums {
     return true;
   }
 
-  /** The body after the round: a new array of `allocate`, or the same one where the round has no updates. */
-  applyTo(body: Float32Array, allocate: (length: number) => Float32Array): Float32Array {
+  /**
+   * The body after the round: a new array of `allocate`, or the same one where the round has no updates.
+   * `outerLearningRate`: on the mean, at most the number of updates: of one update no more than that is applied.
+   */
+  applyTo(
+    body: Float32Array,
+    allocate: (length: number) => Float32Array,
+    outerLearningRate: number,
+  ): Float32Array {
     if (this.#totalWeight === 0) return body;
     const next = allocate(body.length);
     if (this.#rowsOf === undefined || this.#rowWeights === undefined) {
-      this.#fold(body, next, 0, body.length, this.#totalWeight);
+      const rate = Math.min(outerLearningRate, this.#weights.size);
+      this.#fold(body, next, 0, body.length, this.#totalWeight, rate);
       return next;
     }
     const { offset } = this.#rowsOf;
@@ -70,10 +78,17 @@ export class RoundSums {
     }
   }
 
-  /** Writes next[from..to). */
-  #fold(body: Float32Array, next: Float32Array, from: number, to: number, totalWeight: number): void {
+  /** Writes next[from..to). `rate`: a multiple of 1/64, so that its product with a grid integer is exact. */
+  #fold(
+    body: Float32Array,
+    next: Float32Array,
+    from: number,
+    to: number,
+    totalWeight: number,
+    rate = 1,
+  ): void {
     const numerators = this.#numerators;
-    const unit = 1 / GRID_UNITS;
+    const unit = rate / GRID_UNITS;
     for (let index = from; index < to; index++) {
       // The one division rounds as IEEE 754 says, everywhere alike; floor never gives the -0 that integers do not have.
       const mean = Math.floor(numerators[index]! / totalWeight + 0.5);

@@ -83,6 +83,16 @@ describe("a run configuration", () => {
       { averaging: { codec: "topk", errorFeedbackDecay: 0 } },
       "averaging.errorFeedbackDecay",
     ],
+    [
+      "an outer learning rate off its grid",
+      { averaging: { outerLearningRate: 1.01 } },
+      "averaging.outerLearningRate",
+    ],
+    [
+      "an outer learning rate for embeddings",
+      { variant: "glob", vocabulary, averaging: { outerLearningRate: 2 } },
+      "averaging.outerLearningRate",
+    ],
     ["a quorum above one", { averaging: { quorum: 1.1 } }, "averaging.quorum"],
     ["a seed beyond 32 bits", { seed: 2 ** 32 }, "seed"],
     ["a name with control characters", { name: "a\u001b[31m" }, "name"],

@@ -41,6 +41,9 @@ const trainingSchema = z.strictObject({
     .describe("steps a newcomer fits its embeddings with the body frozen, before it contributes"),
 });
 
+/** So that the product with a grid integer is exact in float64. */
+const OUTER_RATE_STEPS = 64;
+
 const averagingSchema = z.strictObject({
   codec: z.enum(CODEC_NAMES).default("int8").describe("how updates are compressed"),
   topK: integer(MIN_TOP_K, MAX_TOP_K)
@@ -49,6 +52,15 @@ const averagingSchema = z.strictObject({
   errorFeedbackDecay: real(0, 1)
     .default(1)
     .describe("share of what compression dropped that is kept for the next round; 1 loses nothing"),
+  outerLearningRate: real(1 / OUTER_RATE_STEPS, 16)
+    .refine(
+      (rate) => Number.isInteger(rate * OUTER_RATE_STEPS),
+      `must be a multiple of 1/${OUTER_RATE_STEPS}`,
+    )
+    .default(1)
+    .describe(
+      "factor on a round's mean update, at most the number of its updates; 1 is the paper's plain mean",
+    ),
   weighting: z
     .enum(["uniform", "tokens"])
     .default("uniform")
@@ -129,6 +141,12 @@ export const runConfigSchema = z
     }
     if (NEEDS_ERROR_FEEDBACK.has(averaging.codec) && averaging.errorFeedbackDecay === 0) {
       problem(["averaging", "errorFeedbackDecay"], `must be above 0 with codec ${averaging.codec}`);
+    }
+    if ((variant === "trim" || variant === "glob") && averaging.outerLearningRate !== 1) {
+      problem(
+        ["averaging", "outerLearningRate"],
+        `must be 1 in variant ${variant}, where embeddings are averaged`,
+      );
     }
     const totalSteps = training.rounds * training.localSteps;
     if (training.warmupSteps > totalSteps) {

@@ -53,6 +53,7 @@ export class LocalArithmetic implements BodyArithmetic {
       closedBody: closed.body,
       layout,
       rowsOf: this.#codec.rowsOf,
+      outerLearningRate: config.averaging.outerLearningRate,
       maxOpenRounds: config.averaging.openRounds + ROUNDS_AHEAD,
       allocate: this.#allocate,
     });

@@ -357,7 +357,7 @@ def decode_with_rows(payload, layout, decode):
 # -- averaging, roots, sets, ids -----------------------------------------------------------------------------------
 
 
-def average(body, updates):
+def average(body, updates, outer_rate=1):
     """updates: (grid, weight) of one round; None in a grid is a value that the update does not hold.
 
     All integers; one division and one rounding to float32 per value.
@@ -373,7 +373,7 @@ def average(body, updates):
         quotient = numerator / total
         down = floor(quotient)
         mean = down + 1 if quotient - down >= 0.5 else down
-        result.append(f32(value - mean / GRID))
+        result.append(f32(value - min(outer_rate, len(updates)) * mean / GRID))
     return result
 
 
@@ -471,6 +471,7 @@ CONFIG = {
         "codec": "int8",
         "topK": 64,
         "errorFeedbackDecay": 1,
+        "outerLearningRate": 1,
         "weighting": "tokens",
         "cohort": 32,
         "openRounds": 2,
@@ -587,6 +588,18 @@ def shared_manifest():
     return {"text": text, "runId": sha256(text.encode()).hex()}
 
 
+def outer_rate_vectors(outer_rate, averaging):
+    """The bodies of averaging_vectors' updates with an outer learning rate."""
+    body = list(struct.unpack(f"<{TOTAL}f", bytes.fromhex(averaging["bodies"][0])))
+    roots = []
+    for at in range(4):
+        own = [update for update in averaging["updates"] if update["round"] == at]
+        grids = [(decode_int8(bytes.fromhex(update["payload"]), LAYOUT), update["weight"]) for update in own]
+        body = average(body, grids, outer_rate)
+        roots.append(root(floats(body)).hex())
+    return {"outerLearningRate": outer_rate, "roots": roots}
+
+
 def averaging_vectors():
     body = [f32(value) for value in pseudo_random(2, TOTAL, 2**-4)]
     updates, bodies = [], [floats(body).hex()]
@@ -660,7 +673,8 @@ def main():
         "layout": {"tensors": LAYOUT, "digest": layout_digest(LAYOUT).hex()},
         "payloads": payload_vectors(),
         "sparse": sparse_vectors(),
-        "averaging": averaging_vectors(),
+        "averaging": (averaging := averaging_vectors()),
+        "outerRate": [outer_rate_vectors(rate, averaging) for rate in (0.703125, 1, 2, 5)],
         "rows": rows_vectors(),
         "merkle": merkle_vectors(),
         "statements": statement_vectors(),
