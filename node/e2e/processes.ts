@@ -31,8 +31,10 @@ export class GlossaProcess {
   readonly #waiting = new Set<() => void>();
   #output = "";
 
-  constructor(args: readonly string[], environment: Record<string, string>) {
-    this.#child = spawn(process.execPath, [LAUNCHER, ...args], {
+  /** `prefix`: a command that runs the rest of its line as this same process, somewhere else. */
+  constructor(args: readonly string[], environment: Record<string, string>, prefix: readonly string[] = []) {
+    const [command, ...line] = [...prefix, process.execPath, LAUNCHER, ...args];
+    this.#child = spawn(command!, line, {
       env: { ...process.env, ...environment, NO_COLOR: "1" },
       stdio: ["ignore", "pipe", "pipe"],
     });
@@ -130,10 +132,15 @@ export class TestBed {
   }
 
   run(...args: string[]): GlossaProcess {
-    const child = new GlossaProcess(args, {
+    return this.runBehind([], ...args);
+  }
+
+  runBehind(prefix: readonly string[], ...args: string[]): GlossaProcess {
+    const environment = {
       GLOSSA_HOME: join(this.directory, "home"),
       GLOSSA_RUNTIME_DIR: join(this.directory, "runtime"),
-    });
+    };
+    const child = new GlossaProcess(args, environment, prefix);
     this.#processes.push(child);
     return child;
   }
