@@ -51,6 +51,14 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
     summary: "the simulator's speed, and its fault matrix over many seeds",
     load: async () => (await import("./sim.ts")).benchSimulator,
   },
+  overlap: {
+    summary: "training on while updates travel: its price in bits per byte",
+    load: async () => (await import("./overlap.ts")).benchOverlap,
+  },
+  utilisation: {
+    summary: "real peers over limited links: how much of the time their trainers train",
+    load: async () => (await import("./utilisation.ts")).benchUtilisation,
+  },
   tokenizer: {
     summary: "training and encoding, beside Hugging Face's tokenizer in Rust",
     load: async () => (await import("./tokenizer.ts")).benchTokenizer,

@@ -36,13 +36,29 @@ export interface ShapedLink {
   close(): void;
 }
 
+export interface ShapedLinkPlace {
+  /** Where the server is. */
+  readonly host?: string;
+  /** Where the link is reached, with any port where none is said. */
+  readonly listen?: { readonly host: string; readonly port?: number };
+  /** Bytes a second that each connection carries in each direction, beside what is shared. */
+  readonly connectionRate?: number;
+}
+
 /**
- * Forwards to `port` on loopback. What the server sends passes `rates` in turn; both directions arrive `delayMs` later.
+ * Forwards to `port`, on loopback unless said otherwise. What the server sends passes `rates` in turn; both directions
+ * arrive `delayMs` later.
  */
-export async function shapedLink(port: number, rates: readonly Rate[], delayMs: number): Promise<ShapedLink> {
+export async function shapedLink(
+  port: number,
+  rates: readonly Rate[],
+  delayMs: number,
+  { host = "127.0.0.1", listen = { host: "127.0.0.1" }, connectionRate }: ShapedLinkPlace = {},
+): Promise<ShapedLink> {
   const sockets = new Set<Socket>();
+  const ofConnection = () => (connectionRate === undefined ? [] : [new Rate(connectionRate)]);
   const server: Server = createServer((client) => {
-    const upstream = connect(port, "127.0.0.1");
+    const upstream = connect(port, host);
     for (const socket of [client, upstream]) {
       sockets.add(socket);
       socket.setNoDelay(true);
@@ -52,10 +68,10 @@ export async function shapedLink(port: number, rates: readonly Rate[], delayMs: 
       client.destroy();
       upstream.destroy();
     };
-    void pass(client, upstream, [], delayMs).then(end, end);
-    void pass(upstream, client, rates, delayMs).then(end, end);
+    void pass(client, upstream, ofConnection(), delayMs).then(end, end);
+    void pass(upstream, client, [...ofConnection(), ...rates], delayMs).then(end, end);
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(listen.port ?? 0, listen.host);
   await once(server, "listening");
   return {
     port: (server.address() as AddressInfo).port,

@@ -53,6 +53,14 @@ interface Queue {
   freeMs: number;
 }
 
+/** Bytes a millisecond that loss `p` leaves a TCP connection with Reno or CUBIC, whichever is faster. */
+export function rateUnderLoss(p: number, roundTripMs: number): number {
+  if (roundTripMs <= 0 || p <= 0) return Number.POSITIVE_INFINITY;
+  const reno = 1.22 / Math.sqrt(p);
+  const cubic = (1.054 * (roundTripMs / 1000) ** 0.75) / p ** 0.75;
+  return (SEGMENT_BYTES * Math.max(reno, cubic)) / roundTripMs;
+}
+
 export class Links {
   readonly #clock: VirtualClock;
   readonly #rules: LinkRules;
@@ -69,12 +77,7 @@ export class Links {
   /** What one connection carries at most, in bytes a millisecond, whatever the access links could. */
   get connectionRate(): number {
     const { packetLoss: p, meanLatencyMs, lossLimitsRate } = this.#rules;
-    const roundTripMs = 2 * meanLatencyMs;
-    if (roundTripMs <= 0) return Number.POSITIVE_INFINITY;
-    if (p <= 0 || !lossLimitsRate) return Number.POSITIVE_INFINITY;
-    const reno = 1.22 / Math.sqrt(p);
-    const cubic = (1.054 * (roundTripMs / 1000) ** 0.75) / p ** 0.75;
-    return (SEGMENT_BYTES * Math.max(reno, cubic)) / roundTripMs;
+    return lossLimitsRate ? rateUnderLoss(p, 2 * meanLatencyMs) : Number.POSITIVE_INFINITY;
   }
 
   /** Occupies a peer's link for gossip, which is small, frequent and never waits. */
