@@ -23,8 +23,9 @@ const USAGE = `npm run bench -- utilisation [--json] [options] [-- FLAGS of glos
   --rounds 10        rounds, of which the first are not counted
   --skip 3           how many are not
   --batch 8          sequences in a batch
-A trainer that computes, or would if it had a processor, is busy; one that waits for the protocol is not. What is told is
-the time in steps over the time between the updates of the first round that counts and the last.`;
+A trainer that computes, or would if it had a processor, is busy; one that has nothing to do until the protocol says more is not.
+Utilisation is the share of the time that trainers were busy, between the update of the last round that does not count and
+that of the last; beside it the share in optimizer steps alone, without what a round begins and ends with and checkpoints.`;
 
 const LINKS = fileURLToPath(new URL("./utilisation-links.ts", import.meta.url));
 const CORPORA = ["en-novels", "es-scripture", "zh-poetry"] as const;
@@ -45,6 +46,7 @@ interface Setting {
 interface PeerUtilisation {
   readonly name: string;
   readonly utilisation: number;
+  readonly idleSeconds: number;
   readonly computeSeconds: number;
   readonly seconds: number;
 }
@@ -52,6 +54,7 @@ interface PeerUtilisation {
 interface Row extends Omit<Setting, "init"> {
   readonly utilisation: number;
   readonly least: number;
+  readonly inSteps: number;
   /** Of the run, on average, and what a peer sent and received in one. */
   readonly roundSeconds: number;
   readonly sentBytes: number;
@@ -143,7 +146,8 @@ async function measure({ init, ...setting }: Setting, netem: boolean): Promise<R
       values.reduce((total, value) => total + value, 0) / values.length;
     return {
       ...setting,
-      utilisation: sum(({ computeSeconds }) => computeSeconds) / sum(({ seconds }) => seconds),
+      utilisation: 1 - sum(({ idleSeconds }) => idleSeconds) / sum(({ seconds }) => seconds),
+      inSteps: sum(({ computeSeconds }) => computeSeconds) / sum(({ seconds }) => seconds),
       least: Math.min(...each.map(({ utilisation }) => utilisation)),
       roundSeconds: mean(each.map(({ seconds }) => seconds)) / (rounds - 1 - setting.skip),
       sentBytes: mean(ends.map(({ bytesSent }) => bytesSent)) / rounds,
@@ -156,6 +160,13 @@ async function measure({ init, ...setting }: Setting, netem: boolean): Promise<R
     closeRelay();
     network.close();
   }
+}
+
+interface PublishedLine {
+  readonly time: string;
+  readonly round: number;
+  readonly computeMs: number;
+  readonly idleMs: number;
 }
 
 /** However long it takes: what waits for it is a person. */
@@ -184,25 +195,35 @@ async function startRelay(
   return () => relay.stdin.end();
 }
 
-/** From the log: an update says how long its steps took, and stands at the time when they were over. */
+/** From the log: an update says what its steps took and how long there were none to take, and stands where they ended. */
 function utilisationOf(
   name: string,
   { output }: GlossaProcess,
   { rounds, skip }: Pick<Setting, "rounds" | "skip">,
 ): PeerUtilisation {
-  const published = new Map<number, { atMs: number; computeMs: number }>();
+  const published = new Map<number, { atMs: number; computeMs: number; idleMs: number }>();
   for (const line of output.split("\n")) {
     if (!line.includes('"msg":"published"')) continue;
-    const { time, round, computeMs } = JSON.parse(line) as { time: string; round: number; computeMs: number };
-    published.set(round, { atMs: Date.parse(time), computeMs });
+    const { time, round, ...update } = JSON.parse(line) as PublishedLine;
+    published.set(round, { atMs: Date.parse(time), ...update });
   }
   const [first, last] = [published.get(skip), published.get(rounds - 1)];
   if (first === undefined || last === undefined)
     throw new Error(`${name} did not make all its updates:\n${output}`);
-  let computeMs = 0;
-  for (const [round, update] of published) if (round > skip) computeMs += update.computeMs;
+  let [computeMs, idleMs] = [0, 0];
+  for (const [round, update] of published) {
+    if (round <= skip) continue;
+    computeMs += update.computeMs;
+    idleMs += update.idleMs;
+  }
   const ms = last.atMs - first.atMs;
-  return { name, utilisation: computeMs / ms, computeSeconds: computeMs / 1000, seconds: ms / 1000 };
+  return {
+    name,
+    utilisation: 1 - idleMs / ms,
+    idleSeconds: idleMs / 1000,
+    computeSeconds: computeMs / 1000,
+    seconds: ms / 1000,
+  };
 }
 
 function heading(netem: boolean): string {
@@ -212,7 +233,7 @@ function heading(netem: boolean): string {
     : "delay by a relay, loss as the rate that it leaves TCP with CUBIC (this kernel has no netem)";
   return [
     `${processor}, ${cores} cores, Node ${node}; rate by the kernel (tbf), ${far}`,
-    "link         loss  overlap   utilisation    least   round   sent/round  received/round",
+    "link         loss  overlap   utilisation    least  in steps   round   sent/round  received/round",
   ].join("\n");
 }
 
@@ -226,6 +247,7 @@ function lineOf(row: Row): string {
     row.overlap.padStart(9) +
     percent(row.utilisation).padStart(14) +
     percent(row.least).padStart(9) +
+    percent(row.inSteps).padStart(10) +
     `${row.roundSeconds.toFixed(1)} s`.padStart(8) +
     megabytes(row.sentBytes).padStart(13) +
     megabytes(row.receivedBytes).padStart(16) +

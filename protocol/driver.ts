@@ -275,6 +275,8 @@ class RoundDriver implements Driver {
         return train(context, effect);
       case "train-ahead":
         return trainAhead(context, effect);
+      case "end-training":
+        return this.#modules.trainer.endRound(effect.round);
       case "warm-up":
         return warmUp(context);
       case "abort-training":

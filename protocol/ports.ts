@@ -121,6 +121,8 @@ export interface RoundTraining {
   readonly lossNatsPerToken: number;
   readonly bitsPerByte: number;
   readonly computeMs: number;
+  /** Of the time since the update before: how long there was nothing to do. Missing where that is not measured. */
+  readonly idleMs?: number;
 }
 
 /**
@@ -167,6 +169,11 @@ export interface TrainerPort {
     onStep: (step: number, bitsPerByte: number) => void,
     signal: AbortSignal,
   ): Promise<void>;
+  /**
+   * What is enough for `round`: its trainRound resolves after the step in hand, at least one step of the round being taken.
+   * Nothing happens where it has resolved already; where it has not begun it will do with one.
+   */
+  endRound(round: number): void;
   /** Bits per byte on this peer's held-out text with `body` and, where they are not in it, its own embeddings. */
   evaluate(body: Float32Array, signal: AbortSignal): Promise<number>;
 }

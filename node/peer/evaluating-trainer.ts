@@ -40,6 +40,10 @@ export class EvaluatingTrainer implements TrainerPort {
     return this.#trainer.trainAhead(...args);
   }
 
+  endRound(round: number): void {
+    this.#trainer.endRound(round);
+  }
+
   evaluate(body: Float32Array, signal: AbortSignal): Promise<number> {
     return this.#trainer.evaluate(body, signal);
   }

@@ -62,6 +62,8 @@ export class GroupTrainer implements TrainerPort {
   /** A group's rounds end when the run's do. */
   async trainAhead(): Promise<void> {}
 
+  endRound(): void {}
+
   /** The run evaluates; a group has no text of its own. */
   evaluate(): Promise<number> {
     return Promise.reject(new TypeError("a group evaluates nothing"));

@@ -9,7 +9,8 @@ import { createTrainingModel } from "#model/training-model.ts";
 import type { Batch, ModelConfig, OptimizerConfig, TrainingModel } from "#model/types.ts";
 import { loadTrainerCheckpoint, saveTrainerCheckpoint } from "./checkpoint-file.ts";
 import { GroupEmbedding, type GroupResult } from "./group-embedding.ts";
-import { type RoundPlan, RoundTrainer, type TrainerCheckpoint } from "./round-trainer.ts";
+import type { RoundPlan } from "./round-progress.ts";
+import { RoundTrainer, type TrainerCheckpoint } from "./round-trainer.ts";
 import { SharedParameters } from "./shared-parameters.ts";
 
 const GROUP = "ab".repeat(32);

@@ -7,9 +7,7 @@
 import { bitsPerByte } from "#model/eval/bits-per-byte.ts";
 import type { TrainingModel } from "#model/types.ts";
 import { rebase, subtract } from "./carry.ts";
-
-/** What training has seen. A type, not an interface: it is stored as JSON. */
-export type Tally = { tokens: number; bytes: number; nats: number; computeMs: number };
+import { addTally, type Tally } from "./round-progress.ts";
 
 export type GroupProgress = {
   /** The group's round, not the run's; -1 before the first. */
@@ -62,12 +60,8 @@ export class GroupEmbedding {
   }
 
   count(tally: Tally): void {
-    for (const sum of [this.#progress.sinceStart, this.#progress.sinceCollected]) {
-      sum.tokens += tally.tokens;
-      sum.bytes += tally.bytes;
-      sum.nats += tally.nats;
-      sum.computeMs += tally.computeMs;
-    }
+    addTally(this.#progress.sinceStart, tally);
+    addTally(this.#progress.sinceCollected, tally);
   }
 
   roundEnded(): void {

@@ -1,8 +1,7 @@
 // What the peer's process asks of the trainer's: the one table of methods both sides are typed by.
 import type { Device, OptimizerConfig, Precision } from "#model/types.ts";
 import type { GroupResult } from "./group-embedding.ts";
-import type { RoundProgress, RoundResult } from "./round-progress.ts";
-import type { RoundPlan } from "./round-trainer.ts";
+import type { RoundPlan, RoundProgress, RoundResult } from "./round-progress.ts";
 import type { CommonVocabulary, OwnVocabulary } from "./vocabulary.ts";
 
 /** What of the architecture the run decides in every variant. */
@@ -92,6 +91,7 @@ export type TrainerMethods = {
     result: RoundResult;
   };
   trainAhead: { args: { round: number }; progress: { step: number; bitsPerByte: number }; result: null };
+  endRound: { args: { round: number }; progress: never; result: null };
   evaluate: { args: { held: Float32Array }; progress: never; result: number };
   groupGenesis: {
     args: { width: number; vocabularySize: number; seed: string };
@@ -115,4 +115,5 @@ export const CONCURRENT_METHODS: ReadonlySet<keyof TrainerMethods> = new Set<key
   "enterGroup",
   "collectGroup",
   "trainAhead",
+  "endRound",
 ]);

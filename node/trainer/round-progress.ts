@@ -1,4 +1,12 @@
-// The books of local training: which round, how many of its steps, what they have seen. Does no arithmetic on parameters.
+// The books of local training: how long a round is, which one, how many of its steps, what they have seen. Does no arithmetic on parameters.
+
+/** The run's choices that training needs (RunConfig.training and the sequence of the schedule). */
+export interface RoundPlan {
+  readonly localSteps: number;
+  readonly momentsAcrossRounds: "keep" | "reset";
+  /** Write a checkpoint inside a round at least this often. */
+  readonly checkpointIntervalMs: number;
+}
 
 /** What the round in progress has seen so far. A type, not an interface: it is stored as JSON. */
 export type RoundProgress = {
@@ -9,6 +17,8 @@ export type RoundProgress = {
   bytes: number;
   nats: number;
   computeMs: number;
+  /** Time in which there was nothing to do: every step taken, and the next round's body not known. */
+  idleMs: number;
   /** Embedding warm-up steps done: a newcomer warms up once in its life. */
   warmUpSteps: number;
   /** Over this peer's life. */
@@ -30,6 +40,7 @@ export interface RoundResult {
   readonly lossNatsPerToken: number;
   readonly bitsPerByte: number;
   readonly computeMs: number;
+  readonly idleMs: number;
 }
 
 export const FRESH: RoundProgress = {
@@ -39,6 +50,7 @@ export const FRESH: RoundProgress = {
   bytes: 0,
   nats: 0,
   computeMs: 0,
+  idleMs: 0,
   warmUpSteps: 0,
   totalTokens: 0,
 };
@@ -48,9 +60,19 @@ export function beginRound(progress: RoundProgress, round: number): void {
   progress.step = 0;
 }
 
+/** What training has seen, as sums. */
+export type Tally = Pick<RoundProgress, "tokens" | "bytes" | "nats" | "computeMs">;
+
+export function addTally(sums: Tally, seen: Tally): void {
+  sums.tokens += seen.tokens;
+  sums.bytes += seen.bytes;
+  sums.nats += seen.nats;
+  sums.computeMs += seen.computeMs;
+}
+
 /** What was seen is part of an update that is published, or comes to nothing. */
 export function forgetTally(progress: RoundProgress): void {
-  Object.assign(progress, { tokens: 0, bytes: 0, nats: 0, computeMs: 0 });
+  Object.assign(progress, { tokens: 0, bytes: 0, nats: 0, computeMs: 0, idleMs: 0 });
 }
 
 /**
@@ -63,8 +85,30 @@ export function takeBack(
   round: number,
   localSteps: number,
 ): void {
-  for (const sum of ["tokens", "bytes", "nats", "computeMs"] as const) progress[sum] += handed[sum];
+  addTally(progress, handed);
+  progress.idleMs += handed.idleMs;
   if (round !== handed.round) return;
   progress.round = round;
   progress.step = Math.min(localSteps, handed.step + progress.step);
+}
+
+/** How long nothing was to do, between two things. Before the first one that ended nothing is counted. */
+export class IdleTime {
+  readonly #nowMs: () => number;
+  #sinceMs: number | undefined;
+
+  constructor(nowMs: () => number) {
+    this.#nowMs = nowMs;
+  }
+
+  begin(): void {
+    this.#sinceMs = this.#nowMs();
+  }
+
+  /** Milliseconds since it began. */
+  end(): number {
+    const ms = this.#sinceMs === undefined ? 0 : this.#nowMs() - this.#sinceMs;
+    this.#sinceMs = undefined;
+    return ms;
+  }
 }

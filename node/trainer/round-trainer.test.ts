@@ -3,7 +3,8 @@ import { bodyLength } from "#model/architecture.ts";
 import { genesisBody, initialEmbedding } from "#model/genesis.ts";
 import { createTrainingModel } from "#model/training-model.ts";
 import type { Batch, ModelConfig, OptimizerConfig } from "#model/types.ts";
-import { type RoundPlan, RoundTrainer, type TrainerCheckpoint } from "./round-trainer.ts";
+import type { RoundPlan } from "./round-progress.ts";
+import { RoundTrainer, type TrainerCheckpoint } from "./round-trainer.ts";
 import { SharedParameters } from "./shared-parameters.ts";
 
 const config: ModelConfig = { blocks: 1, width: 16, heads: 2, sequenceLength: 8, vocabularySize: 40 };
@@ -346,6 +347,35 @@ describe("the round trainer", () => {
       expect(progress.round).toBe(1);
       expect(handed?.progress.round).toBe(0);
     });
+  });
+
+  it("ends a round with the step in hand when it is enough, but not without one", async () => {
+    const life = await live();
+    const onStep = (step: number) => {
+      life.onStep(step);
+      if (step === 2) life.trainer.endRound(0);
+    };
+    const result = await life.trainer.trainRound(0, body0, false, onStep, never);
+    expect(life.steps).toEqual([1, 2]);
+    expect(result.tokens).toBe(2 * batchSize * config.sequenceLength);
+    life.trainer.endRound(1);
+    await life.trainer.trainRound(1, moved(body0, 0.01), false, life.onStep, never);
+    expect(life.steps).toEqual([1, 2, 1]);
+    await life.trainer.trainRound(2, moved(body0, 0.02), false, life.onStep, never);
+    expect(life.steps).toEqual([1, 2, 1, 1, 2, 3, 4]);
+  });
+
+  it("tells for how long it had nothing to do", async () => {
+    const life = await live();
+    const first = await life.trainer.trainRound(0, body0, false, life.onStep, never);
+    expect(first.idleMs).toBe(0);
+    const sinceMs = performance.now();
+    await new Promise((resolve) => setImmediate(resolve));
+    const waitedMs = performance.now() - sinceMs;
+    await life.trainer.trainAhead(1, life.onStep, never);
+    const { idleMs, computeMs } = await life.trainer.trainRound(1, body0, false, life.onStep, never);
+    expect(idleMs).toBeGreaterThanOrEqual(waitedMs);
+    expect(idleMs + computeMs).toBeLessThan(performance.now() - sinceMs);
   });
 
   it("fits the embedding to a body that stays as it is, once in its life", async () => {

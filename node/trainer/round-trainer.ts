@@ -8,23 +8,18 @@ import { BatchQueue, type BatchSource } from "./batch-queue.ts";
 import { rebase, subtract } from "./carry.ts";
 import type { GroupCheckpoint, GroupEmbedding, GroupResult } from "./group-embedding.ts";
 import {
+  addTally,
   beginRound,
   FRESH,
   forgetTally,
   type HandedRound,
+  IdleTime,
+  type RoundPlan,
   type RoundProgress,
   type RoundResult,
   takeBack,
 } from "./round-progress.ts";
 import type { HeldParameters } from "./shared-parameters.ts";
-
-/** The run's choices that training needs (RunConfig.training and the sequence of the schedule). */
-export interface RoundPlan {
-  readonly localSteps: number;
-  readonly momentsAcrossRounds: "keep" | "reset";
-  /** Write a checkpoint inside a round at least this often. */
-  readonly checkpointIntervalMs: number;
-}
 
 /** Where the trainer stands. `start` is the held array that the current round's progress is measured against. */
 export interface TrainerCheckpoint {
@@ -49,21 +44,18 @@ export interface RoundTrainerModules {
   readonly nowMs: () => number;
 }
 
-/** Steps that are being taken ahead. */
-interface Ahead {
-  /** No further one is begun. */
-  superseded: boolean;
-  readonly ended: Promise<void>;
-}
-
 export class RoundTrainer {
   readonly #plan: RoundPlan;
   readonly #modules: RoundTrainerModules;
   readonly #progress: RoundProgress;
   #start: Float32Array;
   #handed: HandedRound | undefined;
-  #ahead: Ahead | undefined;
+  /** Steps that are being taken ahead; where `superseded`, no further one is begun. */
+  #ahead: { superseded: boolean; readonly ended: Promise<void> } | undefined;
   #inRound = false;
+  /** The round that needs no more than one step; the one in hand is taken to its end. */
+  #enoughFor = -1;
+  readonly #idle: IdleTime;
   #savedAtMs: number;
   /** A batch whose step was called off half-way is the next step's, as if nothing had happened. */
   readonly #batches: BatchQueue;
@@ -81,7 +73,8 @@ export class RoundTrainer {
     this.#modules = modules;
     this.#start = start;
     this.#handed = handed;
-    this.#progress = { ...progress };
+    this.#progress = { ...FRESH, ...progress };
+    this.#idle = new IdleTime(modules.nowMs);
     this.#savedAtMs = modules.nowMs();
     this.#batches = new BatchQueue(modules.batches);
   }
@@ -146,6 +139,7 @@ export class RoundTrainer {
     try {
       await this.#endAhead();
       await this.#inTurn(() => this.#enter(round, held, carry));
+      this.#progress.idleMs += this.#idle.end();
       let collected: GroupResult | undefined;
       try {
         while (this.#isUnfinished) await this.#step(onStep, signal);
@@ -157,6 +151,7 @@ export class RoundTrainer {
       return await this.#inTurn(() => this.#result());
     } finally {
       this.#inRound = false;
+      this.#idle.begin();
     }
   }
 
@@ -172,18 +167,25 @@ export class RoundTrainer {
     // Asked again of a new process, when the round itself has begun.
     if (this.#inRound) return;
     const { promise: ended, resolve } = Promise.withResolvers<void>();
-    const ahead: Ahead = { superseded: false, ended };
+    const ahead = { superseded: false, ended };
     this.#ahead = ahead;
     try {
       await this.#inTurn(() => this.#enterAhead(round));
+      this.#progress.idleMs += this.#idle.end();
       while (this.#isUnfinished && !ahead.superseded) await this.#step(onStep, signal);
     } catch (error) {
       if (signal.aborted) await this.save();
       throw error;
     } finally {
       this.#ahead = undefined;
+      this.#idle.begin();
       resolve();
     }
+  }
+
+  /** Lets `round` end with the step in hand, and not before one is taken. */
+  endRound(round: number): void {
+    this.#enoughFor = round;
   }
 
   /** Lets what is trained ahead end, and saves it: before the model is disposed of. */
@@ -238,7 +240,8 @@ export class RoundTrainer {
   }
 
   get #isUnfinished(): boolean {
-    return this.#progress.step < this.#plan.localSteps;
+    const { round, step } = this.#progress;
+    return step < (round === this.#enoughFor ? 1 : this.#plan.localSteps);
   }
 
   /** One optimizer step of the round in progress, or several where the model does well to take them in one run. */
@@ -367,21 +370,18 @@ export class RoundTrainer {
     const progress = this.#progress;
     const tokens = batch.targets.length;
     const bytes = countTargetBytes(batch, this.#modules.byteLengths);
-    const nats = loss * tokens;
+    const seen = { tokens, bytes, nats: loss * tokens, computeMs };
     progress.step++;
-    progress.computeMs += computeMs;
-    progress.tokens += tokens;
     progress.totalTokens += tokens;
-    progress.bytes += bytes;
-    progress.nats += nats;
-    this.#modules.group?.count({ tokens, bytes, nats, computeMs });
+    addTally(progress, seen);
+    this.#modules.group?.count(seen);
     return bytes;
   }
 
   async #result(): Promise<RoundResult> {
     const { model, parameters } = this.#modules;
     const end = await parameters.read(model);
-    const { tokens, bytes, nats, computeMs } = this.#progress;
+    const { tokens, bytes, nats, computeMs, idleMs } = this.#progress;
     return {
       delta: subtract(this.#start, end),
       tokens,
@@ -389,6 +389,7 @@ export class RoundTrainer {
       lossNatsPerToken: nats / tokens,
       bitsPerByte: bitsPerByte(nats, bytes),
       computeMs,
+      idleMs,
     };
   }
 }

@@ -33,6 +33,7 @@ export class Trainer implements TrainerPort {
   #created: CreateOptions | undefined;
   #progressRound: number | undefined;
   #entered: TrainerMethods["enterGroup"]["args"] | undefined;
+  #enough: TrainerMethods["endRound"]["args"] | undefined;
 
   constructor({ onResume, ...options }: TrainerOptions = {}) {
     this.#onResume = onResume;
@@ -128,6 +129,12 @@ export class Trainer implements TrainerPort {
     );
   }
 
+  endRound(round: number): void {
+    this.#enough = { round };
+    // A process that has ended meanwhile is followed by one that is told; whoever waits for the round hears of the rest.
+    this.#supervisor.call("endRound", this.#enough).catch(() => undefined);
+  }
+
   evaluate(shared: Float32Array, signal: AbortSignal): Promise<number> {
     return this.#ask("evaluate", { held: this.#held.gather(shared) }, { signal });
   }
@@ -197,6 +204,7 @@ export class Trainer implements TrainerPort {
     const { resumed } = await caller.call("create", held);
     // Before it was collected, the group's base is in a checkpoint only by chance. Twice is as good as once.
     if (this.#entered !== undefined) await caller.call("enterGroup", this.#entered);
+    if (this.#enough !== undefined) await caller.call("endRound", this.#enough);
     this.#onResume?.(resumed);
   }
 }

@@ -4,7 +4,8 @@ import { embeddingLength } from "#model/architecture.ts";
 import { genesisBody, genesisShared, initialEmbedding } from "#model/genesis.ts";
 import { createTrainingModel } from "#model/training-model.ts";
 import type { Batch, ModelConfig, OptimizerConfig, TrainingModel } from "#model/types.ts";
-import { type RoundPlan, RoundTrainer, type TrainerCheckpoint } from "./round-trainer.ts";
+import type { RoundPlan } from "./round-progress.ts";
+import { RoundTrainer, type TrainerCheckpoint } from "./round-trainer.ts";
 import { SharedParameters } from "./shared-parameters.ts";
 
 const COMMON_VOCABULARY = 50;

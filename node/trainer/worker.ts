@@ -158,6 +158,10 @@ const handlers: Handlers<TrainerMethods> = {
     await rounds().trainAhead(round, (step, bitsPerByte) => report({ step, bitsPerByte }), signal);
     return null;
   },
+  endRound: async ({ round }) => {
+    rounds().endRound(round);
+    return null;
+  },
   evaluate: ({ held }, _, signal) => rounds().evaluate(held, signal),
   groupGenesis: async ({ seed, ...shape }) => initialEmbedding(shape, seed),
   enterGroup: async ({ round, embedding, carry }) => {

@@ -5,6 +5,7 @@ const MAX = 600_000;
 const pace = (arrivalOffsetsMs: number[], roundDurationsMs: number[]) => ({
   arrivalOffsetsMs,
   roundDurationsMs,
+  transfersMs: [],
 });
 
 describe("the deadline", () => {

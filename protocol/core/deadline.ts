@@ -7,9 +7,11 @@ export interface Pace {
   /** From a round's start here to the arrival of another peer's update of that round, late ones too. */
   readonly arrivalOffsetsMs: readonly number[];
   readonly roundDurationsMs: readonly number[];
+  /** From an update's announcement here to when it counts. */
+  readonly transfersMs: readonly number[];
 }
 
-export const NO_PACE: Pace = { arrivalOffsetsMs: [], roundDurationsMs: [] };
+export const NO_PACE: Pace = { arrivalOffsetsMs: [], roundDurationsMs: [], transfersMs: [] };
 
 /** Eight peers' last eight rounds: a swarm that gets faster or slower is followed within minutes. */
 const KEPT_OFFSETS = 64;
@@ -33,6 +35,15 @@ export const withDuration = (pace: Pace, durationMs: number): Pace => ({
   ...pace,
   roundDurationsMs: [...pace.roundDurationsMs, durationMs].slice(-KEPT_DURATIONS),
 });
+
+export const withTransfer = (pace: Pace, transferMs: number): Pace => ({
+  ...pace,
+  transfersMs: [...pace.transfersMs, transferMs].slice(-KEPT_OFFSETS),
+});
+
+/** How long an update takes to the others, as theirs take here; 0 while nothing is known. */
+export const transferMs = ({ transfersMs }: Pace): number =>
+  transfersMs.length === 0 ? 0 : median(transfersMs);
 
 /** Milliseconds after a round's start at which a quorum suffices; `maxRoundMs` while too little is known. */
 export function deadlineMs(pace: Pace, maxRoundMs: number): number {

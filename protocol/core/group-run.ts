@@ -46,8 +46,14 @@ export function groupRun({ runId, config, name, tokenizer, embedding }: GroupOf,
     vocabulary: { tokenizer, size },
     // The run fits embeddings to its body; the group only averages them.
     training: { ...config.training, embeddingWarmupSteps: 0 },
-    // Nor is there anything to go on with: a group has no steps of its own.
-    averaging: { ...config.averaging, minimumPeers: MINIMUM_PEERS, overlap: "off", outerLearningRate: 1 },
+    // Nor is there anything to go on with or to cut short: a group has no steps of its own.
+    averaging: {
+      ...config.averaging,
+      minimumPeers: MINIMUM_PEERS,
+      overlap: "off",
+      pacing: "off",
+      outerLearningRate: 1,
+    },
   };
   const { name: tensor, shape } = embedding;
   const manifest = canonicalJsonBytes({

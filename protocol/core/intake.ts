@@ -2,7 +2,7 @@
 // is bounded here: by round, by author, by number and by size. Nothing a peer does throws.
 
 import { drawnOf, placeOf } from "./cohort.ts";
-import { withArrival } from "./deadline.ts";
+import { withArrival, withTransfer } from "./deadline.ts";
 import { LinearMap } from "./linear-map.ts";
 import type { EventOf } from "./round-events.ts";
 import { holdsBody, type RoundState, type Wanted } from "./round-state.ts";
@@ -53,7 +53,15 @@ export function onAnnounced(turn: Turn, event: EventOf<"announced">) {
   if (isOutdrawn(state, id)) return refuse(turn, id);
   if (state.wanted.size >= MAX_WANTED) return ask(turn, { type: "drop", id, why: "overflow" });
   const holders = from === id.author ? [from] : [id.author, from];
-  const wanted: Wanted = { id, holders, fetching: false, attempts: 0, notBeforeMs: turn.nowMs };
+  const { nowMs } = turn;
+  const wanted: Wanted = {
+    id,
+    holders,
+    announcedMs: nowMs,
+    fetching: false,
+    attempts: 0,
+    notBeforeMs: nowMs,
+  };
   change(turn, { wanted: state.wanted.with(key, wanted) });
   note(turn, { type: "update-received", round: id.round, author: id.author, payloadBytes });
   // A peer that lost its state but not its identity must not make a second update for a round.
@@ -91,6 +99,10 @@ export function onFetchFailed(turn: Turn, { key }: EventOf<"fetch-failed">) {
 export function onCounted(turn: Turn, event: EventOf<"counted">) {
   const { id, replaced, roots } = event;
   const { state, nowMs } = turn;
+  const announcedMs = state.wanted.get(updateKey(id))?.announcedMs;
+  if (announcedMs !== undefined && id.author !== state.self) {
+    change(turn, { pace: withTransfer(state.pace, nowMs - announcedMs) });
+  }
   change(turn, {
     roots,
     counted: withCounted(state.counted, id, replaced),

@@ -161,7 +161,7 @@ export function beginRound(turn: Turn) {
   note(turn, { type: "round-started", round, root: turn.state.roots.root });
   ask(turn, { type: "train", round, carry: unpublished && isDrawnSoon(turn.state) });
   const step = aheadSteps ?? 0;
-  change(turn, { unpublished: true, experienced: true, step, aheadSteps: undefined });
+  change(turn, { unpublished: true, experienced: true, step, aheadSteps: undefined, cutShort: false });
   enterPhase(turn, "training");
 }
 

@@ -23,6 +23,7 @@ export type ProtocolEvent =
       readonly bitsPerByte: number;
       readonly tokens: number;
       readonly computeMs: number;
+      readonly idleMs?: number;
     }
   | {
       readonly type: "update-received";

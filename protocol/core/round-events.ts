@@ -73,6 +73,8 @@ export type Effect =
   | { readonly type: "train"; readonly round: number; readonly carry: boolean }
   /** Go on with the steps of `round`, the one after that just trained, until the next `train`. */
   | { readonly type: "train-ahead"; readonly round: number }
+  /** Let the round in training end with the step in hand. */
+  | { readonly type: "end-training"; readonly round: number }
   | { readonly type: "warm-up" }
   | { readonly type: "abort-training" }
   | { readonly type: "publish"; readonly round: number }

@@ -28,6 +28,8 @@ export interface RoundRules {
   readonly initialBody?: BodyRoot | undefined;
   /** Training goes on with the next round while this one is collected. */
   readonly overlap: boolean;
+  /** A peer that is slower than most publishes the steps it has. */
+  readonly pacing: boolean;
   /** Leave once this many rounds are applied; undefined: stay until told. */
   readonly rounds: number | undefined;
 }
@@ -44,6 +46,8 @@ export interface BodyRoots {
 export interface Wanted {
   readonly id: UpdateId;
   readonly holders: readonly PeerId[];
+  /** When it was first heard of. */
+  readonly announcedMs: number;
   readonly fetching: boolean;
   readonly attempts: number;
   readonly notBeforeMs: number;
@@ -82,6 +86,8 @@ export interface RoundState {
   readonly bitsPerByte: number;
   /** Steps of the round after this one that are taken already; undefined where the trainer does not go ahead. */
   readonly aheadSteps: number | undefined;
+  /** The round in training has been told to end with the step in hand. */
+  readonly cutShort: boolean;
   readonly roots: BodyRoots;
   /** Own closed roots by round, the newest few: what the vote compares. */
   readonly closedRoots: ReadonlyMap<number, BodyRoot>;
@@ -135,6 +141,7 @@ export function initialRoundState(initial: InitialState, nowMs: number): RoundSt
     step: 0,
     bitsPerByte: 0,
     aheadSteps: undefined,
+    cutShort: false,
     closedRoots: withClosedRoot(undefined, initial.roots.closedRound, initial.roots.closedRoot),
     members: new LinearMap(),
     crowd: newCrowd(nowMs),

@@ -158,7 +158,10 @@ describe("a round", () => {
   it("passes a learned deadline with a quorum only, and not before it has asked around", () => {
     const bench = collecting(["ada", "bea", "cleo"], { quorum: 0.75 });
     const offsets = [4_000, 4_100, 4_200, 4_300];
-    bench.state = { ...bench.state, pace: { arrivalOffsetsMs: offsets, roundDurationsMs: [4_500] } };
+    bench.state = {
+      ...bench.state,
+      pace: { arrivalOffsetsMs: offsets, roundDurationsMs: [4_500], transfersMs: [] },
+    };
     const present = () => ["ada", "bea", "cleo"].reduce((on, peer) => on.hear(peer), bench);
     present().deliver(updateOf("ada", 3)).wait(3_000);
     expect(bench.take("open-round")).toEqual([]);

@@ -20,6 +20,7 @@ import {
   onWarmed,
   startWhenReady,
 } from "./joining.ts";
+import { endWhenOthersWait } from "./pacing.ts";
 import type { Effect, EventOf, RoundEvent } from "./round-events.ts";
 import { type RoundState, reachOf } from "./round-state.ts";
 import { ask, change, enterPhase, note, type Turn } from "./turn.ts";
@@ -85,7 +86,9 @@ const DUTIES: { readonly [P in Phase]: (turn: Turn, ofMembers: boolean) => void 
   syncing: continueSync,
   warming: () => {},
   training: (turn, ofMembers) => {
-    if (ofMembers && !leaveWhenBehind(turn)) watchAgreement(turn);
+    if (ofMembers && leaveWhenBehind(turn)) return;
+    if (ofMembers) watchAgreement(turn);
+    endWhenOthersWait(turn);
   },
   collecting: (turn, ofMembers) => {
     if (ofMembers && leaveWhenBehind(turn)) return;

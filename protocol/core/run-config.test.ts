@@ -93,6 +93,7 @@ describe("a run configuration", () => {
       { variant: "glob", vocabulary, averaging: { outerLearningRate: 2 } },
       "averaging.outerLearningRate",
     ],
+    ["unequal steps that weigh the same", { averaging: { pacing: "on" } }, "averaging.pacing"],
     ["a quorum above one", { averaging: { quorum: 1.1 } }, "averaging.quorum"],
     ["a seed beyond 32 bits", { seed: 2 ** 32 }, "seed"],
     ["a name with control characters", { name: "a\u001b[31m" }, "name"],

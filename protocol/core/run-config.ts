@@ -78,6 +78,10 @@ const averagingSchema = z.strictObject({
     .enum(["off", "on"])
     .default("off")
     .describe("whether a peer goes on with the next round's steps while updates travel"),
+  pacing: z
+    .enum(["off", "on"])
+    .default("off")
+    .describe("whether a slower peer publishes the steps it has when most others are done; by tokens only"),
 });
 
 /** Lower-case hex of a SHA-256. */
@@ -147,6 +151,9 @@ export const runConfigSchema = z
         ["averaging", "outerLearningRate"],
         `must be 1 in variant ${variant}, where embeddings are averaged`,
       );
+    }
+    if (averaging.pacing === "on" && averaging.weighting !== "tokens") {
+      problem(["averaging", "pacing"], "needs weighting tokens: a few steps must not weigh as much as many");
     }
     const totalSteps = training.rounds * training.localSteps;
     if (training.warmupSteps > totalSteps) {

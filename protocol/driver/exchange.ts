@@ -97,7 +97,7 @@ export class UpdateExchange {
       return dispatch({ type: "publish-dropped" });
     }
     const own = await ledger.compress(training.delta);
-    const { tokens, lossNatsPerToken, bitsPerByte, computeMs, baseRoot } = training;
+    const { tokens, lossNatsPerToken, bitsPerByte, computeMs, idleMs, baseRoot } = training;
     const update = await modules.network.signUpdate({
       runId: options.runId,
       round,
@@ -124,6 +124,7 @@ export class UpdateExchange {
       bitsPerByte,
       tokens,
       computeMs,
+      ...(idleMs !== undefined && { idleMs }),
     });
     const { replaced } = outcome;
     dispatch({ type: "published", id: this.#idOf(update), replaced, roots: ledger.roots() });

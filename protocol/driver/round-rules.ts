@@ -20,6 +20,7 @@ export function roundRules({ runId, config, layout, hash, rounds, mostMembers }:
     mostMembers,
     initialBody: config.initialBody,
     overlap: averaging.overlap === "on",
+    pacing: averaging.pacing === "on",
     rounds,
   };
 }

@@ -42,6 +42,7 @@ export class StandInTrainer implements TrainerPort {
   readonly #power: Power;
   #memory: StandInDisk;
   #isTraining = false;
+  #enoughFor = -1;
   #ahead: { superseded: boolean; readonly ended: Promise<unknown> } | undefined;
 
   constructor(options: StandInOptions, disk: StandInDisk, clock: ClockPort, power: Power) {
@@ -87,7 +88,9 @@ export class StandInTrainer implements TrainerPort {
     const { segments, segmentMs, endRound, tokensPerSegment, distort, name, seed } = this.#options;
     try {
       if (round >= endRound) await this.#wait(Number.POSITIVE_INFINITY, signal);
-      while (memory.step < segments) await this.#train(onStep, signal);
+      while (memory.step < segments && !(this.#enoughFor === round && memory.step > 0)) {
+        await this.#train(onStep, signal);
+      }
     } finally {
       this.#isTraining = false;
       this.#save();
@@ -123,6 +126,10 @@ export class StandInTrainer implements TrainerPort {
       this.#ahead = undefined;
       resolve();
     }
+  }
+
+  endRound(round: number): void {
+    this.#enoughFor = round;
   }
 
   async evaluate(): Promise<number> {

@@ -40,6 +40,7 @@ export class PseudoTrainer implements TrainerPort {
   readonly #power: Power;
   #memory: TrainerDisk;
   #isTraining = false;
+  #enoughFor = -1;
   #ahead: { superseded: boolean; readonly ended: Promise<unknown> } | undefined;
 
   constructor(options: PseudoTrainerOptions, disk: TrainerDisk, clock: ClockPort, power: Power) {
@@ -84,7 +85,9 @@ export class PseudoTrainer implements TrainerPort {
     enterRound(memory, round, body, carry);
     const { localSteps, stepMs } = this.#options;
     try {
-      while (memory.step < localSteps) await this.#train(onStep, signal);
+      while (memory.step < localSteps && !(this.#enoughFor === round && memory.step > 0)) {
+        await this.#train(onStep, signal);
+      }
     } finally {
       this.#isTraining = false;
       this.#save();
@@ -115,6 +118,10 @@ export class PseudoTrainer implements TrainerPort {
       this.#ahead = undefined;
       resolve();
     }
+  }
+
+  endRound(round: number): void {
+    this.#enoughFor = round;
   }
 
   async evaluate(): Promise<number> {

@@ -19,6 +19,7 @@ export const RULES: RoundRules = {
   maxPayloadBytes: 1_000,
   cohort: EVERYBODY,
   overlap: false,
+  pacing: false,
   rounds: undefined,
 };
 

@@ -48,6 +48,7 @@ export interface SwarmOptions {
   readonly seed?: number;
   readonly conditions?: Partial<Conditions>;
   readonly averaging?: NonNullable<RunConfigInput["averaging"]>;
+  readonly localSteps?: number;
   readonly embeddingWarmupSteps?: number;
   readonly variant?: Variant;
   /** The run names its initial body; peers with `lacksModel` have to fetch it. */
@@ -58,7 +59,7 @@ export interface SwarmOptions {
 
 export interface PeerOptions {
   readonly rounds?: number;
-  /** Virtual milliseconds of one of the four local steps. */
+  /** Virtual milliseconds of a local step. */
   readonly stepMs?: number;
   /** Rows that the peer holds in variant trim; all where it is left out. */
   readonly rows?: readonly number[];
@@ -124,7 +125,7 @@ export class Swarm {
       ...(variant === "spec-opt" ? {} : { vocabulary: { tokenizer: RUN_ID, size: SWARM_ROWS } }),
       ...(options.startsFromModel ? { initialBody: bodyRoot(this.genesis, sha256) } : {}),
       model: { width: WIDTH },
-      training: { localSteps: 4, embeddingWarmupSteps },
+      training: { localSteps: options.localSteps ?? 4, embeddingWarmupSteps },
       averaging: { maxRoundMs: 30_000, overlap: "off", ...averaging },
     });
     const good = { latencyMs: [5, 40], loss: 0, duplication: 0 } as const;

@@ -479,6 +479,7 @@ CONFIG = {
         "quorum": 0.5,
         "maxRoundMs": 600000,
         "overlap": "off",
+        "pacing": "off",
     },
 }
 
