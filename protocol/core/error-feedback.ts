@@ -13,6 +13,8 @@ export interface CompressedUpdate {
   readonly update: GridUpdate;
   /** The next residual: input - update, rounded to float32. */
   readonly residual: Float32Array;
+  readonly residualNorm: number;
+  readonly updateNorm: number;
 }
 
 export interface FeedbackOptions {
@@ -55,8 +57,42 @@ export function compressUpdate(
   if (!decoded.ok) {
     throw new TypeError(`codec ${codec.name} rejects its own payload: ${decoded.rejection.detail}`);
   }
-  addUpdate(input, decoded.update, -1 / GRID_UNITS);
-  return { payload, update: decoded.update, residual: input };
+  const { update } = decoded;
+  return { payload, update, residual: input, ...subtract(input, update) };
+}
+
+/** target -= update, rounded to float32, and the norms of both. */
+function subtract(target: Float32Array, update: GridUpdate): { updateNorm: number; residualNorm: number } {
+  const unit = 1 / GRID_UNITS;
+  let squares = 0;
+  if (update.forEachEntry !== undefined) {
+    update.forEachEntry((index, grid) => {
+      target[index] = target[index]! - unit * grid;
+      squares += (unit * grid) ** 2;
+    });
+  } else {
+    update.forEachChunk((offset, grid) => {
+      squares += subtractChunk(target, offset, grid, unit);
+    });
+  }
+  return { updateNorm: Math.sqrt(squares), residualNorm: norm(target) };
+}
+
+/** The sum of the squares of what was subtracted. */
+function subtractChunk(target: Float32Array, offset: number, grid: Float64Array, unit: number): number {
+  let squares = 0;
+  for (let at = 0, to = offset; at < grid.length; at++, to++) {
+    const value = unit * grid[at]!;
+    target[to] = target[to]! - value;
+    squares += value * value;
+  }
+  return squares;
+}
+
+function norm(values: Float32Array): number {
+  let squares = 0;
+  for (let at = 0; at < values.length; at++) squares += values[at]! * values[at]!;
+  return Math.sqrt(squares);
 }
 
 /** target = delta + decay * residual, in [from, to). */

@@ -9,6 +9,12 @@ export function floatBytes(values: Float32Array, from = 0, to = values.length): 
   return bytes;
 }
 
+/** As floatBytes, but not a copy where the host's order is the same: to be read at once. */
+export function viewFloatBytes(values: Float32Array, from: number, to: number): Uint8Array {
+  if (!LITTLE_ENDIAN_HOST) return floatBytes(values, from, to);
+  return new Uint8Array(values.buffer, values.byteOffset + 4 * from, 4 * (to - from));
+}
+
 /** Writes `values` little-endian at byte `offset` of `target`. */
 export function writeFloats(target: Uint8Array, offset: number, values: Float32Array): void {
   target.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), offset);
@@ -22,6 +28,13 @@ export function readFloats(bytes: Uint8Array, offset: number, count: number): Fl
   copy.set(bytes.subarray(offset, offset + count * 4));
   if (!LITTLE_ENDIAN_HOST) swapWords(copy);
   return new Float32Array(copy.buffer);
+}
+
+/** As readFloats, but not a copy where order and alignment allow it: neither of the two may be written to. */
+export function viewFloats(bytes: Uint8Array, offset: number, count: number): Float32Array {
+  const at = bytes.byteOffset + offset;
+  if (!LITTLE_ENDIAN_HOST || at % 4 !== 0) return readFloats(bytes, offset, count);
+  return new Float32Array(bytes.buffer, at, count);
 }
 
 /** Reverses the bytes of each 32-bit word in place. */

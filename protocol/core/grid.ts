@@ -49,11 +49,21 @@ export function addUpdate(target: Float64Array | Float32Array, update: GridUpdat
     update.forEachEntry((index, grid) => {
       target[index] = target[index]! + factor * grid;
     });
-    return;
+  } else if (target instanceof Float64Array) {
+    update.forEachChunk((offset, grid) => addToDoubles(target, offset, grid, factor));
+  } else {
+    update.forEachChunk((offset, grid) => addToFloats(target, offset, grid, factor));
   }
-  update.forEachChunk((offset, grid) => {
-    for (let at = 0; at < grid.length; at++) target[offset + at] = target[offset + at]! + factor * grid[at]!;
-  });
+}
+
+// The same loop twice: one that meets both kinds of array takes a third longer for each.
+
+function addToDoubles(target: Float64Array, offset: number, grid: Float64Array, factor: number): void {
+  for (let at = 0, to = offset; at < grid.length; at++, to++) target[to] = target[to]! + factor * grid[at]!;
+}
+
+function addToFloats(target: Float32Array, offset: number, grid: Float64Array, factor: number): void {
+  for (let at = 0, to = offset; at < grid.length; at++, to++) target[to] = target[to]! + factor * grid[at]!;
 }
 
 /** All grid integers of an update at once, 0 in rows not held: 8 bytes a value, for tests and small bodies. */

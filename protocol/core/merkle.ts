@@ -5,7 +5,7 @@
 //   leaf     = SHA-256(0x00 || tile id)
 //   node     = SHA-256(0x01 || left || right)   a node without a sibling moves up unchanged (the shape of RFC 6962)
 import { fromString } from "uint8arrays/from-string";
-import { floatBytes, readFloats } from "./float-bytes.ts";
+import { floatBytes, readFloats, viewFloatBytes } from "./float-bytes.ts";
 import type { Hash } from "./hash.ts";
 import { hexSha256, toHex } from "./hash.ts";
 import type { BodyRoot, ContentId } from "./types.ts";
@@ -42,9 +42,10 @@ export function writeTile(body: Float32Array, index: number, bytes: Uint8Array):
 
 /** Content ids of all tiles in order. After a repair only the changed tile needs hashing again. */
 export function tileIds(body: Float32Array, hash: Hash): ContentId[] {
-  return Array.from({ length: tileCount(body.length) }, (_, index) =>
-    hexSha256(tileBytes(body, index)!, hash),
-  );
+  return Array.from({ length: tileCount(body.length) }, (_, index) => {
+    const from = index * TILE_VALUES;
+    return hexSha256(viewFloatBytes(body, from, Math.min(from + TILE_VALUES, body.length)), hash);
+  });
 }
 
 /** The root that the tiles hash to. A body has at least one tile; ids must be hexadecimal SHA-256. */

@@ -2,7 +2,7 @@
 // it as it is; a peer runs it in a thread of its own.
 import { type AddOutcome, ReplicatedBody } from "../core/averaging.ts";
 import { compressUpdate, returnToResidual, withdrawFromResidual } from "../core/error-feedback.ts";
-import { GRID_UNITS, type GridUpdate } from "../core/grid.ts";
+import type { GridUpdate } from "../core/grid.ts";
 import { hexSha256 } from "../core/hash.ts";
 import { ROUNDS_AHEAD } from "../core/intake.ts";
 import { rootOfTiles, tileIds } from "../core/merkle.ts";
@@ -96,8 +96,8 @@ export class LocalArithmetic implements BodyArithmetic {
       payloadId: hexSha256(compressed.payload, hash),
       decoded: this.#keep(compressed.update),
       residual: compressed.residual,
-      residualNorm: norm(compressed.residual),
-      updateNorm: gridNorm(compressed.update),
+      residualNorm: compressed.residualNorm,
+      updateNorm: compressed.updateNorm,
     };
   }
 
@@ -138,20 +138,4 @@ export class LocalArithmetic implements BodyArithmetic {
     if (this.#body === undefined) throw new BodyNotHeldError();
     return this.#body;
   }
-}
-
-function norm(values: Float32Array): number {
-  let sum = 0;
-  for (let at = 0; at < values.length; at++) sum += values[at]! ** 2;
-  return Math.sqrt(sum);
-}
-
-function gridNorm(update: GridUpdate): number {
-  let sum = 0;
-  const add = (grid: number) => {
-    sum += (grid / GRID_UNITS) ** 2;
-  };
-  if (update.forEachEntry !== undefined) update.forEachEntry((_, grid) => add(grid));
-  else update.forEachChunk((_, grid) => grid.forEach(add));
-  return Math.sqrt(sum);
 }

@@ -7,11 +7,11 @@
 //   vectors  float32 little-endian, all 1-D tensors in body order
 //   scales   float32 little-endian, per matrix in body order ceil(length / blockSize)
 //   codes    per block ceil(values * bits / 8) bytes, all matrices in body order
-import { readFloats, writeFloats } from "../float-bytes.ts";
+import { viewFloats, writeFloats } from "../float-bytes.ts";
 import { type GridUpdate, MAX_UPDATE_VALUE, toGrid } from "../grid.ts";
 import { isVector, type ParameterLayout } from "../layout.ts";
 import { type Codec, type DecodeResult, rejected } from "./codec.ts";
-import { CHUNK_VALUES, denseRejection, encodable } from "./dense.ts";
+import { bitsOf, CHUNK_VALUES, denseRejection, encodable, largestMagnitude, requireLength } from "./dense.ts";
 import { HEADER_BYTES, headerProblem, writeHeader } from "./header.ts";
 
 export interface BlockFormat {
@@ -24,8 +24,20 @@ export interface BlockFormat {
   /** The largest scale for which every code's value stays within ±MAX_UPDATE_VALUE. */
   readonly maxScale: number;
   readonly errorBound: (maxMagnitude: number) => number;
-  /** Writes the codes of `block` at byte `at` of `target`, whose bytes there are 0, and returns the scale. */
-  readonly writeBlock: (block: Float32Array, target: Uint8Array, at: number) => number;
+  /**
+   * Writes the codes of values[from..to), whose bits are `bits`, at byte `at` of `target`, whose bytes there are 0, and
+   * returns the scale; NaN where a value is not finite or beyond ±MAX_UPDATE_VALUE.
+   */
+  readonly writeBlock: (
+    values: Float32Array,
+    bits: Int32Array,
+    from: number,
+    to: number,
+    target: Uint8Array,
+    at: number,
+  ) => number;
+  /** True where all codes of a payload are valid, wherever blocks end; false says nothing yet. */
+  readonly allValid?: (codes: Uint8Array) => boolean;
   /** False where the `count` codes at byte `at` hold one that is not used, or padding that is not 0. */
   readonly codesValid: (codes: Uint8Array, at: number, count: number) => boolean;
   /** Fills `grid[from..to)` with the values of the codes at byte `at` as grid integers. */
@@ -60,7 +72,7 @@ function sections(layout: ParameterLayout, { blockSize, bits }: BlockFormat) {
 }
 
 export function blockCodec(format: BlockFormat): Codec {
-  const { blockSize, bits } = format;
+  const { blockSize } = format;
   return {
     name: format.name,
     id: format.id,
@@ -68,31 +80,9 @@ export function blockCodec(format: BlockFormat): Codec {
     maxPayloadBytes: (layout) => sections(layout, format).end,
 
     encode(values, layout) {
-      const prepared = encodable(values, layout);
-      const { vectors, scales, scalesAt, codesAt, end } = sections(layout, format);
-      const payload = new Uint8Array(end);
-      writeHeader(payload, format, blockSize, layout);
-      const dense = new Float32Array(vectors);
-      const blockScales = new Float32Array(scales);
-      let denseAt = 0;
-      let scaleAt = 0;
-      let codeAt = codesAt;
-      for (const tensor of layout.tensors) {
-        const tensorValues = prepared.subarray(tensor.offset, tensor.offset + tensor.length);
-        if (isVector(tensor)) {
-          dense.set(tensorValues, denseAt);
-          denseAt += tensor.length;
-          continue;
-        }
-        for (let start = 0; start < tensor.length; start += blockSize) {
-          const block = tensorValues.subarray(start, Math.min(start + blockSize, tensor.length));
-          blockScales[scaleAt++] = format.writeBlock(block, payload, codeAt);
-          codeAt += Math.ceil((block.length * bits) / 8);
-        }
-      }
-      writeFloats(payload, HEADER_BYTES, dense);
-      writeFloats(payload, scalesAt, blockScales);
-      return payload;
+      requireLength(values, layout);
+      // Hardly ever is there a value that cannot be taken as it is: whoever meets one has them all looked at.
+      return blockPayload(values, layout, format) ?? blockPayload(encodable(values, layout), layout, format)!;
     },
 
     decode(payload, layout): DecodeResult {
@@ -102,8 +92,8 @@ export function blockCodec(format: BlockFormat): Codec {
       if (payload.length !== end) {
         return rejected("undecodable-payload", `${payload.length} bytes instead of ${end}`);
       }
-      const dense = readFloats(payload, HEADER_BYTES, vectors);
-      const blockScales = readFloats(payload, scalesAt, scales);
+      const dense = viewFloats(payload, HEADER_BYTES, vectors);
+      const blockScales = viewFloats(payload, scalesAt, scales);
       const codes = payload.subarray(codesAt);
       return (
         denseRejection(dense, MAX_UPDATE_VALUE, "vector value") ??
@@ -119,14 +109,53 @@ export function blockCodec(format: BlockFormat): Codec {
   };
 }
 
+/** Undefined where a value is not finite or beyond the bound. */
+function blockPayload(
+  values: Float32Array,
+  layout: ParameterLayout,
+  format: BlockFormat,
+): Uint8Array | undefined {
+  const { blockSize, bits } = format;
+  const { vectors, scales, scalesAt, codesAt, end } = sections(layout, format);
+  const payload = new Uint8Array(end);
+  writeHeader(payload, format, blockSize, layout);
+  const dense = new Float32Array(vectors);
+  const blockScales = new Float32Array(scales);
+  const valueBits = bitsOf(values);
+  let denseAt = 0;
+  let scaleAt = 0;
+  let codeAt = codesAt;
+  for (const tensor of layout.tensors) {
+    const { offset, length } = tensor;
+    const tensorEnd = offset + length;
+    if (isVector(tensor)) {
+      dense.set(values.subarray(offset, tensorEnd), denseAt);
+      denseAt += length;
+      continue;
+    }
+    for (let from = offset; from < tensorEnd; from += blockSize) {
+      const to = Math.min(from + blockSize, tensorEnd);
+      const scale = format.writeBlock(values, valueBits, from, to, payload, codeAt);
+      if (Number.isNaN(scale)) return undefined;
+      blockScales[scaleAt++] = scale;
+      codeAt += Math.ceil(((to - from) * bits) / 8);
+    }
+  }
+  if (!(largestMagnitude(dense) <= MAX_UPDATE_VALUE)) return undefined;
+  writeFloats(payload, HEADER_BYTES, dense);
+  writeFloats(payload, scalesAt, blockScales);
+  return payload;
+}
+
 function blockRejection(
   layout: ParameterLayout,
-  { blockSize, bits, codesValid }: BlockFormat,
+  { blockSize, bits, codesValid, allValid }: BlockFormat,
   scales: Float32Array,
   codes: Uint8Array,
 ): DecodeResult | undefined {
   const negative = scales.findIndex((scale) => scale < 0);
   if (negative >= 0) return rejected("out-of-bounds-update", `scale ${negative} is negative`);
+  if (allValid?.(codes)) return undefined;
   let at = 0;
   for (const tensor of layout.tensors) {
     if (isVector(tensor)) continue;
@@ -172,10 +201,4 @@ function blockUpdate(
       }
     },
   };
-}
-
-/** The largest float32 not above a positive `value`. */
-export function float32AtMost(value: number): number {
-  const nearest = Math.fround(value);
-  return nearest <= value ? nearest : Math.fround(value * (1 - 2 ** -24));
 }

@@ -1,7 +1,7 @@
 // Codec `float32` (id 0): every value as float32. For debugging and as the reference that others are measured against.
 //
 //   24-byte header (parameter 0) | total * float32 little-endian, body order
-import { readFloats, writeFloats } from "../float-bytes.ts";
+import { viewFloats, writeFloats } from "../float-bytes.ts";
 import { GRID_UNITS, type GridUpdate, MAX_UPDATE_VALUE, toGrid } from "../grid.ts";
 import type { ParameterLayout } from "../layout.ts";
 import type { Codec, DecodeResult } from "./codec.ts";
@@ -31,7 +31,7 @@ export const float32Codec: Codec = {
     if (payload.length !== payloadBytes(layout)) {
       return rejected("undecodable-payload", `${payload.length} bytes instead of ${payloadBytes(layout)}`);
     }
-    const values = readFloats(payload, HEADER_BYTES, layout.total);
+    const values = viewFloats(payload, HEADER_BYTES, layout.total);
     return denseRejection(values, MAX_UPDATE_VALUE, "value") ?? { ok: true, update: denseUpdate(values) };
   },
 

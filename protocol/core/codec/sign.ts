@@ -4,9 +4,18 @@
 import { GRID_UNITS, MAX_UPDATE_VALUE, toGrid } from "../grid.ts";
 import { blockCodec } from "./block-codec.ts";
 import type { Codec } from "./codec.ts";
+import { largestOf } from "./dense.ts";
+
+/** 1 where the float32 with these bits is below 0, which -0 is not. Without a branch, which would be mispredicted. */
+function isNegative(bits: number): number {
+  const magnitude = bits << 1;
+  return (bits & (magnitude | -magnitude)) >>> 31;
+}
 
 /** `blockSize` 8 to 16,384 must divide CHUNK_VALUES. */
 export function signCodec(blockSize: number): Codec {
+  /** Of the block at hand, by bit. */
+  const gridOf = new Float64Array(2);
   return blockCodec({
     name: "sign",
     id: 4,
@@ -16,26 +25,28 @@ export function signCodec(blockSize: number): Codec {
     // A value of 0 in a block of large ones comes out as their mean; a value of its scale's sign is nearer than that.
     errorBound: (maxMagnitude) => maxMagnitude + 0.5 / GRID_UNITS,
 
-    writeBlock(block, target, at) {
+    writeBlock(values, bits, from, to, target, at) {
+      if (!(largestOf(bits, from, to) <= MAX_UPDATE_VALUE)) return Number.NaN;
       let sum = 0;
-      for (let index = 0; index < block.length; index++) {
-        const value = block[index]!;
-        sum += Math.abs(value);
-        const byte = at + (index >> 3);
-        target[byte] = target[byte]! | ((value < 0 ? 1 : 0) << (index & 7));
+      for (let index = from; index < to; index++) sum += Math.abs(values[index]!);
+      for (let start = from, byte = at; start < to; start += 8, byte++) {
+        const end = Math.min(start + 8, to);
+        let code = 0;
+        for (let index = start; index < end; index++) code |= isNegative(bits[index]!) << (index - start);
+        target[byte] = code;
       }
-      return Math.fround(sum / block.length);
+      return Math.fround(sum / (to - from));
     },
 
     codesValid: (codes, at, count) => count % 8 === 0 || codes[at + (count >> 3)]! >> (count & 7) === 0,
 
     readBlock(codes, at, scale, grid, from, to) {
-      const positive = toGrid(scale);
-      // Not -positive: halves are rounded upwards on both sides of 0, and the grid has no -0.
-      const negative = toGrid(-scale);
+      gridOf[0] = toGrid(scale);
+      // Not -gridOf[0]: halves are rounded upwards on both sides of 0, and the grid has no -0.
+      gridOf[1] = toGrid(-scale);
       for (let index = from; index < to; index++) {
         const bit = (codes[at + ((index - from) >> 3)]! >> ((index - from) & 7)) & 1;
-        grid[index] = bit === 1 ? negative : positive;
+        grid[index] = gridOf[bit]!;
       }
     },
   });

@@ -3,7 +3,7 @@
 import { readFloats, writeFloats } from "../float-bytes.ts";
 import { isVector, type ParameterLayout } from "../layout.ts";
 import { type DecodeResult, rejected } from "./codec.ts";
-import { denseRejection } from "./dense.ts";
+import { bitsOf, denseRejection } from "./dense.ts";
 import { HEADER_BYTES } from "./header.ts";
 import { int8Format } from "./int8.ts";
 import { type TopKSections, VECTOR_BLOCK_SIZE } from "./topk-sections.ts";
@@ -20,8 +20,9 @@ export function encodeVectors(
   const scales = new Float32Array(vectorBlocks);
   let block = 0;
   let at = vectorCodesAt;
+  const bits = bitsOf(values);
   forEachBlock(layout, (start, end) => {
-    scales[block++] = format.writeBlock(values.subarray(start, end), payload, at);
+    scales[block++] = format.writeBlock(values, bits, start, end, payload, at);
     at += end - start;
   });
   writeFloats(payload, HEADER_BYTES, scales);
