@@ -324,6 +324,9 @@ describe.each(CODEC_NAMES)("error feedback with rows in codec %s", (name) => {
     const meanwhile = compressUpdate(delta, owed, codec, { heldRows: other, decay: 0.5 });
     const row = embedding.offset + 2 * WIDTH;
     expect(meanwhile.residual.subarray(row, row + WIDTH)).toEqual(owed.subarray(row, row + WIDTH));
+    const target = delta.slice();
+    const within = compressUpdate(target, owed, codec, { heldRows: other, decay: 0.5, target });
+    expect(within.residual).toEqual(meanwhile.residual);
     const again = compressUpdate(zero, meanwhile.residual, codec, { heldRows: first });
     const grid = gridValues(again.update);
     for (let index = row; index < row + WIDTH; index++) {

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { LengthMismatchError, NonFiniteUpdateError } from "../errors.ts";
 import { CODEC_NAMES, codecs } from "./codec/registry.ts";
-import { compressUpdate, returnToResidual } from "./error-feedback.ts";
+import { compressUpdate, returnToResidual, withdrawFromResidual } from "./error-feedback.ts";
 import { pseudoRandom } from "./golden/vectors.ts";
 import { GRID_UNITS, gridValues } from "./grid.ts";
 import type { Hash } from "./hash.ts";
@@ -73,12 +73,40 @@ describe.each(CODEC_NAMES)("error feedback with codec %s", (name) => {
     });
   });
 
+  it("needs no memory for the next residual but the delta's, and gives the same bits", () => {
+    fc.assert(
+      fc.property(update, update, (delta, residual) => {
+        const apart = compressUpdate(delta, residual, codec);
+        const kept = residual.slice();
+        const within = compressUpdate(delta, residual, codec, { target: delta });
+        expect(within.residual).toBe(delta);
+        expect(residual).toEqual(kept);
+        expect(within.residual).toEqual(apart.residual);
+        expect(within.payload).toEqual(apart.payload);
+        expect([within.residualNorm, within.updateNorm]).toEqual([apart.residualNorm, apart.updateNorm]);
+      }),
+    );
+  });
+
+  it("says how large what is sent and what is kept are", () => {
+    const delta = pseudoRandom(4, layout.total, 2 ** -4);
+    const result = compressUpdate(delta, pseudoRandom(5, layout.total, 2 ** -5), codec);
+    const norm = (values: Iterable<number>) => Math.hypot(...values);
+    expect(result.residualNorm).toBeCloseTo(norm(result.residual), 12);
+    expect(result.updateNorm).toBeCloseTo(norm(gridValues(result.update)) / GRID_UNITS, 12);
+  });
+
   it("returns an expired update to its author: the next round sends it as if it had never been sent", () => {
     const delta = pseudoRandom(9, layout.total, 2 ** -4);
     const first = compressUpdate(delta, new Float32Array(layout.total), codec);
+    const left = first.residual.slice();
     returnToResidual(first.residual, first.update);
     first.residual.forEach((value, index) => {
       expect(Math.abs(value - delta[index]!)).toBeLessThanOrEqual(2 ** -28);
+    });
+    withdrawFromResidual(first.residual, first.update);
+    first.residual.forEach((value, index) => {
+      expect(Math.abs(value - left[index]!)).toBeLessThanOrEqual(2 ** -28);
     });
   });
 

@@ -233,6 +233,26 @@ describe("what a decoder finds inside a whole payload", () => {
     expect(offence(codecs.int8, code)).toBe("out-of-bounds-update");
   });
 
+  it("is the code -128 wherever it stands, from whichever address the payload begins", () => {
+    for (let shift = 0; shift < 4; shift++) {
+      const bytes = new Uint8Array(shift + blocks.length);
+      const payload = bytes.subarray(shift);
+      payload.set(blocks);
+      expect(offence(codecs.int8, payload)).toBe("accepted");
+      for (let at = codes; at < payload.length; at++) {
+        const [before] = payload.subarray(at, at + 1).slice();
+        payload[at] = 0x80;
+        expect(offence(codecs.int8, payload)).toBe("out-of-bounds-update");
+        // Its neighbours in value are codes like any other.
+        for (const used of [0x7f, 0x81, 0x00]) {
+          payload[at] = used;
+          expect(offence(codecs.int8, payload)).toBe("accepted");
+        }
+        payload[at] = before!;
+      }
+    }
+  });
+
   it("is read the same from the middle of a larger buffer", () => {
     const padded = Buffer.concat([Buffer.alloc(3, 0xff), blocks, Buffer.alloc(2, 0xff)]);
     const inside = padded.subarray(3, 3 + blocks.length);
