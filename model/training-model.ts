@@ -2,9 +2,8 @@
 // Calls block this thread for as long as they compute, so the caller is a worker. It knows nothing of data or peers.
 import { availableParallelism } from "node:os";
 import { validateMicroBatchSize, validateModelConfig } from "./architecture.ts";
-import { HostEngine, type HostThreads } from "./engine/host-engine.ts";
-import { LoopEngine } from "./engine/loop-engine.ts";
-import { ResidentEngine } from "./engine/resident-engine.ts";
+import { chooseEngine, hostThreads } from "./engine/choose-engine.ts";
+import type { HostThreads } from "./engine/host-engine.ts";
 import {
   type EngineSetting,
   type EngineStep,
@@ -12,7 +11,13 @@ import {
   merged,
   type StepEngine,
 } from "./engine/step-engine.ts";
-import { ModelConfigError, ModelDisposedError, NonFiniteStepError, TensorSizeError } from "./errors.ts";
+import {
+  DeviceUnavailableError,
+  ModelConfigError,
+  ModelDisposedError,
+  NonFiniteStepError,
+  TensorSizeError,
+} from "./errors.ts";
 import { isLoop, type Loop } from "./graph/loop.ts";
 import type { Graph } from "./graph/ops.ts";
 import { microBatchesOf } from "./micro-batches.ts";
@@ -20,10 +25,8 @@ import { emissionFor, emitOnnx } from "./onnx/emit.ts";
 import { emitLoop } from "./onnx/emit-loop.ts";
 import { FIRST_LOSS_SCALE, LossScaler } from "./optim/loss-scaler.ts";
 import { learningRateAt, type ScheduleConfig, validateOptimizerConfig } from "./optim/schedule.ts";
-import { sharesOf } from "./plan.ts";
 import { requireHalf } from "./runtime/require-half.ts";
 import {
-  canShareMemory,
   createSession,
   hostData,
   hostTensor,
@@ -109,32 +112,29 @@ export async function createTrainingModel(options: TrainingModelOptions): Promis
     );
   }
   if (options.precision === "float16") await requireHalf(options.device);
+  const loops = options.device === "cuda" || options.stepsPerRun !== undefined;
+  try {
+    return await load(options, loops);
+  } catch (error) {
+    const isGiven = options.stepsPerRun !== undefined;
+    if (!loops || isGiven || !(error instanceof DeviceUnavailableError)) throw error;
+    // A provider that does not take the loop may take what the cpu does: gradients there, AdamW here.
+    return load(options, false).catch(() => Promise.reject(error));
+  }
+}
+
+async function load(options: TrainingModelOptions, loops: boolean): Promise<TrainingModel> {
   const { body, embedding, ...rest } = options;
-  const model = new CompiledModel(rest, await hostThreads(options));
+  const model = new CompiledModel({ ...rest, loops }, await hostThreads(options));
   await model.load(body, embedding);
   return model;
 }
 
-async function hostThreads(options: TrainingModelOptions): Promise<HostThreads> {
-  const { config, device, batchSize, microBatchSize = batchSize, recompute = false } = options;
-  const { threads = availableParallelism() } = options;
-  const mayHelp = device === "cpu" && threads > 1 && (await canShareMemory());
-  const { shares = sharesOf(config, { batchSize, microBatchSize, recompute }) } = options;
-  return { mayHelp, shares: mayHelp && microBatchSize % 2 === 0 ? shares : 1 };
-}
-
-function engineFor(
-  { device, stepsPerRun }: CompiledModelOptions,
-  setting: EngineSetting,
-  threads: HostThreads,
-): StepEngine {
-  if (device === "webgpu") return new ResidentEngine(setting);
-  const loops = device === "cuda" || stepsPerRun !== undefined;
-  return loops ? new LoopEngine(setting, stepsPerRun) : new HostEngine(setting, threads);
-}
-
 /** Without the arrays that were given: their copies are the model's state. */
-type CompiledModelOptions = Omit<TrainingModelOptions, "body" | "embedding">;
+interface CompiledModelOptions extends Omit<TrainingModelOptions, "body" | "embedding"> {
+  /** Whether steps are rounds of a loop. */
+  readonly loops: boolean;
+}
 
 class CompiledModel implements TrainingModel {
   readonly config: ModelConfig;
@@ -163,7 +163,7 @@ class CompiledModel implements TrainingModel {
       session: (name, build, shares) => this.#session(name, build, shares),
       emit: (graph, shares) => this.#emit(graph, shares),
     };
-    this.#engine = engineFor(options, setting, threads);
+    this.#engine = chooseEngine(options, setting, threads);
   }
 
   /** Compiles the step that every peer takes, so that a missing device shows before any work is done. */
