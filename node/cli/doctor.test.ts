@@ -149,7 +149,7 @@ describe("glossa doctor", () => {
       probe: { works: true, steps: { ...steps, float16: true } },
       needs: [],
     } as const;
-    expect(deviceLines(onCpu)).toEqual(["cpu works", "  --precision float16: works, slower than float32"]);
+    expect(deviceLines(onCpu)).toEqual(["cpu works", "  --precision float16: works, no faster than float32"]);
   });
 
   it("tells what a device has and lacks", () => {

@@ -56,7 +56,7 @@ function stepLines(device: Device, steps: ProbedSteps): string[] {
   const moves = `a step moves ${to} bytes there and ${from} back, of ${count(steps.stateBytes)} that it changes`;
   return [
     ...(device === "cpu" ? [] : [`  small model: ${moves}`]),
-    `  --precision float16: ${steps.float16 ? (device === "cpu" ? "works, slower than float32" : "works") : "not on this device"}`,
+    `  --precision float16: ${steps.float16 ? (device === "cpu" ? "works, no faster than float32" : "works") : "not on this device"}`,
   ];
 }
 
