@@ -47,6 +47,10 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
     trains: true,
     load: async () => (await import("./upload.ts")).benchUpload,
   },
+  byzantine: {
+    summary: "what liars cost in bits per byte, under each defence: ten peers, three languages, one process",
+    load: async () => (await import("./byzantine.ts")).benchByzantine,
+  },
   sim: {
     summary: "the simulator's speed, and its fault matrix over many seeds",
     load: async () => (await import("./sim.ts")).benchSimulator,

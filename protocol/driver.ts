@@ -316,6 +316,11 @@ class RoundDriver implements Driver {
     const { context, exchange } = this.#started();
     const roots = await context.ledger.open(round, closedRound);
     await this.#save();
+    for (const { update, restraint } of context.ledger.takeRestrained()) {
+      const { round: made, author } = update.announcement;
+      const { why, kept } = restraint!;
+      this.#note({ type: "update-restrained", round: made, author, why, kept });
+    }
     await context.ledger.prune();
     await forgetDraft(context);
     this.#dispatch({ type: "opened", round, roots });

@@ -1,5 +1,6 @@
 // What the protocol needs from the outside, as narrow interfaces: the network, the trainer, the disk and the clock.
 // node/ plugs in the real ones, protocol/testing plugs in a simulated network on a virtual clock.
+import type { Restraint } from "./core/judging.ts";
 import type { SyncReason } from "./core/round-state.ts";
 import type {
   BodyRoot,
@@ -213,6 +214,8 @@ export interface LoggedUpdate {
   readonly late: boolean;
   /** Rows of the embedding that it has, where it lacks some. */
   readonly heldRows: number | undefined;
+  /** What the run's defence took from it; undefined where it counts whole. */
+  readonly restraint?: Restraint | undefined;
 }
 
 /** A round that has just been closed: nothing changes in it any more. */

@@ -4,6 +4,7 @@ import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import type {
   ArithmeticOptions,
   BodyArithmetic,
+  ClosingBody,
   CompressedDelta,
   DecodedUpdate,
   Decoding,
@@ -110,7 +111,7 @@ class Books implements BodyArithmetic {
     return withCounted(await this.#call("bodyAt", { round }));
   }
 
-  async closeThrough(round: number): Promise<DescribedBody> {
+  async closeThrough(round: number): Promise<ClosingBody> {
     return withCounted(await this.#call("closeThrough", { round }));
   }
 
@@ -145,7 +146,7 @@ class Books implements BodyArithmetic {
   }
 }
 
-function withCounted(described: DescribedBody): DescribedBody {
+function withCounted<Body extends DescribedBody>(described: Body): Body {
   counted(described.body);
   return described;
 }

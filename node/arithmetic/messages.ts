@@ -3,6 +3,7 @@ import type { MessagePort } from "node:worker_threads";
 import type { AddOutcome } from "#protocol/core/averaging.ts";
 import type {
   ArithmeticOptions,
+  ClosingBody,
   CompressedDelta,
   DecodedUpdate,
   Decoding,
@@ -34,7 +35,7 @@ export type ArithmeticMethods = {
   readonly add: { args: Counting & { weight: number }; progress: never; result: AddOutcome };
   readonly remove: { args: Counting; progress: never; result: boolean };
   readonly bodyAt: { args: { round: number }; progress: never; result: DescribedBody };
-  readonly closeThrough: { args: { round: number }; progress: never; result: DescribedBody };
+  readonly closeThrough: { args: { round: number }; progress: never; result: ClosingBody };
   readonly compress: {
     args: { delta: Float32Array; residual: Float32Array };
     progress: never;

@@ -21,6 +21,8 @@ export interface LoggedContribution {
   readonly late: boolean;
   /** Rows of the shared embedding that it has; absent where it has all, or there is none. */
   readonly heldRows?: number | undefined;
+  /** Why it does not count whole, and how much of its norm does; absent where it does. */
+  readonly restraint?: RoundRecord["updates"][number]["restraint"];
 }
 
 /** A public format, as all events: add fields, never change what is there. */
@@ -83,7 +85,7 @@ export function beginningOf(record: BeganRecord, { names }: LogContext): LogEntr
 }
 
 export function roundOf({ round, root, timeMs, updates }: RoundRecord, context: LogContext): LogEntry {
-  const contributions = updates.flatMap(({ envelope, late, heldRows }): LoggedContribution[] => {
+  const contributions = updates.flatMap(({ envelope, late, heldRows, restraint }): LoggedContribution[] => {
     const opened = openUpdate(new Uint8Array(Buffer.from(envelope, "base64")));
     if (!opened.ok) return [];
     const { author, tokens, bitsPerByte, lossNatsPerToken, payload, payloadBytes, baseRoot } =
@@ -94,6 +96,7 @@ export function roundOf({ round, root, timeMs, updates }: RoundRecord, context: 
         ...{ payload, payloadBytes, codec: context.config.averaging.codec },
         ...{ weight: updateWeight(context.config, tokens), baseRoot, late: late === true },
         ...(heldRows !== undefined && { heldRows }),
+        ...(restraint !== undefined && { restraint }),
       },
     ];
   });

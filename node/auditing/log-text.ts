@@ -65,12 +65,18 @@ function updateRows(updates: readonly LoggedContribution[], paint: Paint): strin
   return table(columns, rows, (title) => paint("gray", title));
 }
 
-function remarks({ late, heldRows }: LoggedContribution, paint: Paint): string {
+function remarks({ late, heldRows, restraint }: LoggedContribution, paint: Paint): string {
   const said = [
+    ...(restraint === undefined ? [] : [paint("yellow", restraintText(restraint))]),
     ...(late ? [paint("yellow", "late")] : []),
     ...(heldRows === undefined ? [] : [`${heldRows} rows`]),
   ];
   return said.join(", ");
+}
+
+function restraintText({ why, kept }: NonNullable<LoggedContribution["restraint"]>): string {
+  if (why === "clipped") return `clipped to ${Math.max(1, Math.round(100 * kept))}%`;
+  return why === "opposed" ? "left out" : "a copy";
 }
 
 const whoText = ({ name, author, late }: LoggedContribution): string =>

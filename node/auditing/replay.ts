@@ -40,9 +40,11 @@ export class Replay {
     const { layout, config } = source;
     this.#codec = updateCodec(config, layout);
     const { rowsOf } = this.#codec;
-    const { outerLearningRate } = config.averaging;
-    const closed = { closedRound, closedBody: body };
-    this.#body = new ReplicatedBody({ ...closed, layout, rowsOf, outerLearningRate, maxOpenRounds: 1 });
+    const { outerLearningRate, defence } = config.averaging;
+    this.#body = new ReplicatedBody({
+      ...{ closedRound, closedBody: body, layout, rowsOf, outerLearningRate, maxOpenRounds: 1 },
+      defence: { rule: defence, hash: sha256 },
+    });
     this.#root = bodyRoot(body, sha256);
   }
 
@@ -119,6 +121,7 @@ export class Replay {
       updateKey(updateIdOf(announcement, sha256)),
       decoded.update,
       updateWeight(this.#source.config, tokens),
+      id,
     );
   }
 }

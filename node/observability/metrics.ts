@@ -133,6 +133,12 @@ const METRICS: readonly Metric[] = [
     read: ({ offences }) =>
       Object.entries(offences).map(([offence, value]) => ({ value, labels: { offence } })),
   },
+  {
+    name: "glossa_restrained_updates_total",
+    help: "Updates of closed rounds that the run's defence did not count whole, by reason.",
+    labels: ["why"],
+    read: ({ restrained }) => Object.entries(restrained).map(([why, value]) => ({ value, labels: { why } })),
+  },
 ];
 
 export interface MetricsEndpoint {

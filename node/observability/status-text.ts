@@ -1,5 +1,4 @@
 // `glossa stats` for people: one peer's status as a few lines of text. Pure.
-import type { Offence } from "#protocol/core/types.ts";
 import { bytes, count, duration, factor, fixed, percent, shortPeer, shortRoot } from "../terminal/format.ts";
 import type { Paint } from "../terminal/paint.ts";
 import { pad, table } from "../terminal/table.ts";
@@ -16,12 +15,14 @@ export function statusText(status: PeerStatus, paint: Paint): string[] {
     ["traffic", trafficText(status)],
     ["savings", savingsText(status)],
     ["trainer", paint("yellow", trainerText(status))],
-    ["refused", paint("yellow", offenceText(status.offences))],
+    ["refused", paint("yellow", timesText(status.offences))],
+    ["defence", paint("yellow", timesText(status.restrained))],
   ];
   const isShown: Readonly<Record<string, boolean>> = {
     group: status.group !== undefined,
     trainer: status.training.trainerRestarts > 0,
     refused: Object.keys(status.offences).length > 0,
+    defence: Object.values(status.restrained).some((times) => times > 0),
   };
   const shown = facts.filter(([label]) => isShown[label] ?? true);
   const width = Math.max(...shown.map(([label]) => label.length));
@@ -108,9 +109,9 @@ function agreementText(
   return paint("green", `✓ same as ${agree === 1 ? "the other peer" : `all ${agree} others`}`);
 }
 
-function offenceText(offences: PeerStatus["offences"]): string {
-  const entries = Object.entries(offences) as [Offence, number][];
-  return entries.map(([offence, times]) => `${offence} ${times}×`).join("  ");
+function timesText(counts: Readonly<Record<string, number>>): string {
+  const entries = Object.entries(counts).filter(([, times]) => times > 0);
+  return entries.map(([what, times]) => `${what} ${times}×`).join("  ");
 }
 
 const COLUMNS = [

@@ -127,6 +127,8 @@ export interface PeerStatus {
     /** Times it fell behind and fetched a body. */
     readonly syncs: number;
   };
+  /** Updates of closed rounds that the run's defence did not count whole, by why. */
+  readonly restrained: ProtocolStatus["restrained"];
   readonly offences: Readonly<Partial<Record<Offence, number>>>;
 }
 
@@ -212,6 +214,7 @@ export function composeStatus({
     training: { ...training, computeUtilisation: ratio(protocol.computeMs, protocol.wallMs) },
     recentRounds: protocol.rounds.slice(-RECENT_ROUNDS),
     events: { lateUpdates: protocol.lateUpdates, heals: protocol.heals, syncs: protocol.syncs },
+    restrained: { ...protocol.restrained },
     offences: network.offences,
   };
 }

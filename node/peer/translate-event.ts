@@ -44,6 +44,7 @@ export function publicEventOf(event: ProtocolEvent): PeerEvent | undefined {
     case "peer-joined":
     case "peer-left":
     case "update-dropped":
+    case "update-restrained":
     case "offence":
       return undefined;
   }
@@ -72,6 +73,7 @@ const LEVELS: Readonly<Record<ProtocolEvent["type"], "debug" | "info" | "warn">>
   "peer-joined": "info",
   "peer-left": "info",
   "update-dropped": "info",
+  "update-restrained": "warn",
   offence: "warn",
 };
 

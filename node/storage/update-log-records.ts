@@ -44,6 +44,10 @@ const roundRecord = z.object({
       envelope: z.base64(),
       late: z.literal(true).optional(),
       heldRows: z.int().min(1).optional(),
+      /** Why it does not count whole, and how much of its norm does. */
+      restraint: z
+        .object({ why: z.enum(["clipped", "opposed", "copied"]), kept: z.number().min(0).max(1) })
+        .optional(),
     }),
   ),
 });

@@ -126,10 +126,11 @@ export class UpdateLog implements UpdateLogPort {
         round,
         root,
         timeMs: this.#nowMs(),
-        updates: updates.map(({ update, late, heldRows }) => ({
+        updates: updates.map(({ update, late, heldRows, restraint }) => ({
           envelope: Buffer.from(update.envelope).toString("base64"),
           ...(late && { late }),
           ...(heldRows !== undefined && { heldRows }),
+          ...(restraint !== undefined && { restraint: { why: restraint.why, kept: restraint.kept } }),
         })),
       };
       await this.#append(

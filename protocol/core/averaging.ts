@@ -3,10 +3,11 @@
 //   theta_{r+1} = fround( theta_r - a_r * mean_r * 2^-30 )     folded over the open rounds in order
 //   a_r         = min( outer learning rate, updates of the round )
 // Where updates hold rows of the embedding, both sums run over the updates that hold the row; a row that none holds keeps
-// its bits.
+// its bits. Where the run has a defence, q_i is what that leaves of it: a function of the same set (defence.ts).
 // Owns what is open and what is closed; the sums are in round-sums.ts. Which updates count is decided elsewhere (update-set.ts, round.ts).
 import { HeldRowsError, LengthMismatchError, RoundNotHeldError, WeightError } from "../errors.ts";
 import { type GridUpdate, MAX_UPDATE_WEIGHT, MAX_UPDATES_PER_ROUND } from "./grid.ts";
+import type { DefenceChoice, Restraint } from "./judging.ts";
 import type { ParameterLayout, TensorSlot } from "./layout.ts";
 import { RoundSums } from "./round-sums.ts";
 
@@ -26,6 +27,8 @@ export interface ReplicatedBodyOptions {
   readonly rowsOf?: TensorSlot | undefined;
   /** 1: the mean itself. A multiple of 1/64, and 1 where `rowsOf` is given. */
   readonly outerLearningRate?: number;
+  /** The run's; none where it is left out. */
+  readonly defence?: DefenceChoice | undefined;
   /** Rounds that may hold sums at once, from closedRound on. */
   readonly maxOpenRounds?: number;
   /** Where new bodies lie: zeros, which other threads may read once they are made. */
@@ -44,6 +47,7 @@ const DEFAULT_MAX_OPEN_ROUNDS = 4;
 export class ReplicatedBody {
   readonly #layout: ParameterLayout;
   readonly #rowsOf: TensorSlot | undefined;
+  readonly #defence: DefenceChoice | undefined;
   readonly #maxOpenRounds: number;
   readonly #outerLearningRate: number;
   readonly #allocate: (length: number) => Float32Array;
@@ -54,12 +58,20 @@ export class ReplicatedBody {
   #closedBody: Float32Array;
 
   constructor(options: ReplicatedBodyOptions) {
-    const { closedRound, closedBody, layout, rowsOf, maxOpenRounds = DEFAULT_MAX_OPEN_ROUNDS } = options;
+    const {
+      closedRound,
+      closedBody,
+      layout,
+      rowsOf,
+      defence,
+      maxOpenRounds = DEFAULT_MAX_OPEN_ROUNDS,
+    } = options;
     if (closedBody.length !== layout.total) {
       throw new LengthMismatchError("The closed body", layout.total, closedBody.length);
     }
     this.#layout = layout;
     this.#rowsOf = rowsOf;
+    this.#defence = defence?.rule === "none" ? undefined : defence;
     this.#maxOpenRounds = maxOpenRounds;
     this.#outerLearningRate = options.outerLearningRate ?? 1;
     this.#allocate = options.allocate ?? ((length) => new Float32Array(length));
@@ -79,11 +91,14 @@ export class ReplicatedBody {
 
   /** Keys of the updates counted in `round`, in order of arrival. */
   updateKeys(round: number): readonly string[] {
-    return [...(this.#rounds.get(round)?.weights.keys() ?? [])];
+    return this.#rounds.get(round)?.keys ?? [];
   }
 
-  /** Counts an update in its round, once. `key` names it (updateKey in update-set.ts); `weight` is 1 to 2047. */
-  add(round: number, key: string, update: GridUpdate, weight: number): AddOutcome {
+  /**
+   * Counts an update in its round, once. `key` names it (updateKey in update-set.ts); `weight` is 1 to 2047; `payload` is
+   * the id of its payload, by which a defence knows copies.
+   */
+  add(round: number, key: string, update: GridUpdate, weight: number, payload = key): AddOutcome {
     if (update.length !== this.#layout.total) {
       throw new LengthMismatchError("The update", this.#layout.total, update.length);
     }
@@ -93,11 +108,13 @@ export class ReplicatedBody {
     if (!Number.isInteger(weight) || weight < 1 || weight > MAX_UPDATE_WEIGHT) throw new WeightError(weight);
     if (round < this.#closedRound) return "closed";
     if (round >= this.#closedRound + this.#maxOpenRounds) return "too-early";
-    const open = this.#rounds.get(round) ?? new RoundSums(this.#layout.total, this.#rowsOf);
+    const open =
+      this.#rounds.get(round) ??
+      new RoundSums({ layout: this.#layout, rowsOf: this.#rowsOf, defence: this.#defence });
     this.#rounds.set(round, open);
-    if (open.weights.has(key)) return "duplicate";
-    if (open.weights.size >= MAX_UPDATES_PER_ROUND) return "full";
-    open.add(key, update, weight);
+    if (open.has(key)) return "duplicate";
+    if (open.size >= MAX_UPDATES_PER_ROUND) return "full";
+    open.add(key, update, weight, payload);
     this.#forgetBodiesAfter(round);
     return "added";
   }
@@ -110,6 +127,11 @@ export class ReplicatedBody {
     if (this.#rounds.get(round)?.remove(key, update) !== true) return false;
     this.#forgetBodiesAfter(round);
     return true;
+  }
+
+  /** What the defence makes of the updates counted in `round` so far, by key; nothing where the round is not open. */
+  restraints(round: number): readonly Restraint[] {
+    return this.#rounds.get(round)?.restraints() ?? [];
   }
 
   /**

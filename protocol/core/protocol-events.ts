@@ -1,4 +1,5 @@
 // What a peer tells its operator: a typed stream of plain data, for logs, metrics and the terminal.
+import type { Restraint } from "./judging.ts";
 import type { BodyRoot, ContentId, Offence, PeerId, Phase } from "./types.ts";
 
 export type ProtocolEvent =
@@ -99,6 +100,15 @@ export type ProtocolEvent =
   | { readonly type: "warm-up-step"; readonly step: number; readonly steps: number }
   | { readonly type: "peer-joined"; readonly peer: PeerId; readonly name: string; readonly round: number }
   | { readonly type: "peer-left"; readonly peer: PeerId; readonly name: string; readonly said: boolean }
+  /** A closed round took not all of an update: the run's defence left it out, scaled it down, or knew it as a copy. */
+  | {
+      readonly type: "update-restrained";
+      readonly round: number;
+      readonly author: PeerId;
+      readonly why: Restraint["why"];
+      /** Of its norm, 0 to 1. */
+      readonly kept: number;
+    }
   | {
       readonly type: "update-dropped";
       readonly round: number;

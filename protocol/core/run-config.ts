@@ -4,6 +4,7 @@ import { z } from "zod";
 import { RunConfigError } from "../errors.ts";
 import { CODEC_NAMES, DEFAULT_TOP_K, NEEDS_ERROR_FEEDBACK } from "./codec/registry.ts";
 import { MAX_TOP_K, MIN_TOP_K } from "./codec/topk-sections.ts";
+import { DEFENCES } from "./defence.ts";
 import { MAX_UPDATE_WEIGHT, MAX_UPDATES_PER_ROUND } from "./grid.ts";
 
 const integer = (min: number, max: number) => z.int().min(min).max(max);
@@ -68,6 +69,13 @@ const averagingSchema = z.strictObject({
   cohort: integer(1, MAX_UPDATES_PER_ROUND)
     .default(32)
     .describe("updates that a round counts; of more peers a round draws so many"),
+  defence: z
+    .enum(DEFENCES)
+    .default("majority")
+    .describe(
+      "against updates that would harm: clip scales down what lies far above the others and counts copies once, " +
+        "majority also leaves out what points against them",
+    ),
   openRounds: integer(1, 4).default(2).describe("rounds that still accept late updates"),
   minimumPeers: integer(1, 1024).default(1).describe("peers, oneself included, that round 0 waits for"),
   quorum: real(0, 1).default(0.5).describe("share of the active peers whose updates a round waits for"),

@@ -3,6 +3,7 @@
 import type { AddOutcome } from "../core/averaging.ts";
 import type { DecodeRejection } from "../core/codec/codec.ts";
 import type { Hash } from "../core/hash.ts";
+import type { Restraint } from "../core/judging.ts";
 import type { ParameterLayout } from "../core/layout.ts";
 import type { RunConfig } from "../core/run-config.ts";
 import type { BodyRoot, ContentId } from "../core/types.ts";
@@ -21,6 +22,11 @@ export interface DescribedBody {
   /** Ids of its tiles, in order. */
   readonly tiles: readonly ContentId[];
   readonly root: BodyRoot;
+}
+
+/** The body after a round that is closed for good, and what the run's defence took from the updates behind it. */
+export interface ClosingBody extends DescribedBody {
+  readonly restraints: readonly Restraint[];
 }
 
 /** An update whose payload passed every check. Its values stay where the arithmetic is, until it is released. */
@@ -67,8 +73,8 @@ export interface BodyArithmetic {
   remove(round: number, key: string, update: DecodedUpdate): Promise<boolean>;
   /** The body at the start of `round`, with all that is counted before it. */
   bodyAt(round: number): Promise<DescribedBody>;
-  /** Folds `round` and all before it away for good; the closed body then. */
-  closeThrough(round: number): Promise<DescribedBody>;
+  /** Folds `round` and all before it away for good; the closed body then, with the restraints of `round`. */
+  closeThrough(round: number): Promise<ClosingBody>;
   /**
    * Compresses local progress together with `residual`. `delta` is given away: its memory may become the new residual's.
    * Rejects with NonFiniteUpdateError where the two add up to NaN or infinity.

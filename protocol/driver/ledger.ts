@@ -19,7 +19,7 @@ import {
 } from "../core/types.ts";
 import { admitUpdate, type UpdateId, updateKey, updateSetDigest } from "../core/update-set.ts";
 import { BodyNotHeldError } from "../errors.ts";
-import type { LogOrigin, ProtocolCheckpoint, StorePort, UpdateLogPort } from "../ports.ts";
+import type { LoggedUpdate, LogOrigin, ProtocolCheckpoint, StorePort, UpdateLogPort } from "../ports.ts";
 import type {
   ArithmeticOptions,
   BodyArithmetic,
@@ -67,6 +67,7 @@ export class Ledger {
   #current: DescribedBody | undefined;
   /** That body has changed since: what is to be made good before the change is over. */
   #isStale = false;
+  readonly #restrained: LoggedUpdate[] = [];
   /** Digests by first round: every presence heard asks for one, and between two updates the answer is the same. */
   readonly #digests = new Map<number, { readonly version: number; readonly digest: ContentId }>();
 
@@ -277,6 +278,11 @@ export class Ledger {
     }
   }
 
+  /** The updates of rounds closed since this was last asked that do not count whole. */
+  takeRestrained(): readonly LoggedUpdate[] {
+    return this.#restrained.splice(0);
+  }
+
   /** Forgets what nobody will ask for any more. */
   async prune(): Promise<void> {
     await this.#modules.store.prunePayloads(this.closedRound - RETAINED_ROUNDS);
@@ -388,7 +394,13 @@ export class Ledger {
   }
 
   async #closeRound(round: number): Promise<void> {
-    const closed = await this.#arithmetic.closeThrough(round);
+    const { restraints, ...closed } = await this.#arithmetic.closeThrough(round);
+    this.#log.restrain(round, restraints);
+    this.#restrained.push(...this.#log.entries(round).filter(({ restraint }) => restraint !== undefined));
+    const opposed = new Set(restraints.filter(({ why }) => why === "opposed").map(({ key }) => key));
+    await this.#own.giveBack(opposed, (residual, payload) =>
+      this.#withStored(payload, (update) => this.#arithmetic.moveResidual(residual, update, "return")),
+    );
     this.#previousClosed = this.#closed;
     this.#closed = { ...closed, round: round + 1 };
     const { body, root } = closed;

@@ -43,6 +43,20 @@ export class OwnUpdates {
     this.#pending = this.#pending.filter(({ announcement }) => announcement.round >= round);
   }
 
+  /**
+   * Puts updates (by key) that closed rounds have left out into the residual, for good: they are pending no more, whatever
+   * body comes. `returned` gives a residual with the update of a payload in, undefined where the payload is lost.
+   */
+  async giveBack(
+    keys: ReadonlySet<string>,
+    returned: (residual: Float32Array, payload: ContentId) => Promise<Float32Array | undefined>,
+  ): Promise<void> {
+    for (const update of this.#pending.filter((own) => keys.has(this.#keyOf(own)))) {
+      this.#residual = (await returned(this.#residual, update.announcement.payload)) ?? this.#residual;
+      this.#pending = this.#pending.filter((own) => own !== update);
+    }
+  }
+
   /** The pending updates that `log` has, by key. */
   keysIn(log: { has(key: string): boolean }): ReadonlySet<string> {
     return new Set(this.#pending.map(this.#keyOf).filter((key) => log.has(key)));

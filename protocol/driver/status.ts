@@ -1,6 +1,8 @@
 // What a peer can say of itself at any moment, as plain JSON. Built from the round logic's state and from the events
 // that have passed; owns the per-round history and the counters, decides nothing.
+
 import { deadlineAtMs, missingAuthors } from "../core/closing.ts";
+import type { Restraint } from "../core/judging.ts";
 import { active, type Member } from "../core/membership.ts";
 import type { ProtocolEvent } from "../core/protocol-events.ts";
 import { holdsBody, type RoundState } from "../core/round-state.ts";
@@ -81,6 +83,8 @@ export interface ProtocolStatus {
   readonly offences: Readonly<Partial<Record<Offence, number>>>;
   /** Announcements dropped without anyone's fault. */
   readonly dropped: Readonly<Record<"expired" | "too-early" | "overflow", number>>;
+  /** Updates of closed rounds that the run's defence did not count whole, by why. */
+  readonly restrained: Readonly<Record<Restraint["why"], number>>;
   readonly lateUpdates: number;
   readonly heals: number;
   readonly syncs: number;
@@ -103,6 +107,7 @@ export class StatusBook {
   readonly #own = new Map<number, Extract<ProtocolEvent, { type: "published" }>>();
   readonly #offences: Partial<Record<Offence, number>> = {};
   readonly #dropped = { expired: 0, "too-early": 0, overflow: 0 };
+  readonly #restrained = { clipped: 0, opposed: 0, copied: 0 };
   #rounds: RoundRecord[] = [];
   #lateUpdates = 0;
   #heals = 0;
@@ -152,6 +157,9 @@ export class StatusBook {
       case "update-dropped":
         this.#dropped[event.why]++;
         break;
+      case "update-restrained":
+        this.#restrained[event.why]++;
+        break;
       default:
     }
   }
@@ -182,6 +190,7 @@ export class StatusBook {
       rounds: [...this.#rounds],
       offences: { ...this.#offences },
       dropped: { ...this.#dropped },
+      restrained: { ...this.#restrained },
       lateUpdates: this.#lateUpdates,
       heals: this.#heals,
       syncs: this.#syncs,

@@ -2,6 +2,7 @@
 // which tell a peer that was away whether its update made it. With the roots of the closed bodies they have led to: a log
 // says nothing of another body.
 import type { Hash } from "../core/hash.ts";
+import type { Restraint } from "../core/judging.ts";
 import type { BodyRoot, SignedUpdate } from "../core/types.ts";
 import { updateIdOf } from "../core/update-id.ts";
 import { compareUpdateIds, type UpdateId, updateKey } from "../core/update-set.ts";
@@ -57,6 +58,14 @@ export class UpdateLog {
     logged.keys.add(key);
     if (facts !== undefined) logged.facts.set(key, facts);
     this.#version++;
+  }
+
+  /** Adds what the defence took from updates of a round that is closed now. */
+  restrain(round: number, restraints: readonly Restraint[]): void {
+    const facts = this.#rounds.get(round)?.facts;
+    for (const restraint of restraints) {
+      facts?.set(restraint.key, { ...(facts.get(restraint.key) ?? NO_FACTS), restraint });
+    }
   }
 
   has(key: string): boolean {

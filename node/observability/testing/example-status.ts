@@ -49,6 +49,7 @@ export function exampleProtocol(facts: Partial<ProtocolStatus> = {}): ProtocolSt
     rounds: [],
     offences: {},
     dropped: { expired: 0, "too-early": 0, overflow: 0 },
+    restrained: { clipped: 0, opposed: 0, copied: 0 },
     lateUpdates: 1,
     heals: 0,
     syncs: 0,

@@ -6,7 +6,7 @@ Uses the standard library only. Run it from anywhere: python3 make.py > vectors.
 import hashlib
 import json
 import struct
-from math import floor
+from math import floor, inf, sqrt
 
 
 def sha256(data: bytes) -> bytes:
@@ -377,6 +377,125 @@ def average(body, updates, outer_rate=1):
     return result
 
 
+# -- defence -------------------------------------------------------------------------------------------------------
+
+
+def without_copies(updates):
+    by_payload = {}
+    for update in sorted(updates, key=lambda u: (-u["weight"], u["key"])):
+        by_payload.setdefault(update["payloadId"], update)
+    return [by_payload[payload] for payload in sorted(by_payload)]
+
+
+def traits(grid, layout):
+    """Of each tensor the root of the mean square and the number of values held."""
+    at, result = 0, []
+    for tensor in layout:
+        held = [q for q in grid[at : at + size(tensor)] if q is not None]
+        squares = 0.0
+        for q in held:
+            squares += float(q) * float(q)
+        result.append((sqrt(squares / len(held)), len(held)))
+        at += size(tensor)
+    return result
+
+
+def signs(grid, layout, own):
+    at, result = 0, []
+    for tensor, (rms, _) in zip(layout, own):
+        for q in grid[at : at + size(tensor)]:
+            result.append(0 if not q or abs(q) < rms / 2 else 1 if q > 0 else -1)
+        at += size(tensor)
+    return result
+
+
+def agreement(a, b):
+    products = [x * y for x, y in zip(a, b)]
+    difference, shared = sum(products), sum(map(abs, products))
+    beyond = abs(difference) - 3 * sqrt(shared)
+    return (1 if difference > 0 else -1) * beyond / shared if beyond > 0 else 0
+
+
+def upper_median(values):
+    return sorted(values)[len(values) // 2]
+
+
+def lower_median_above_0(values):
+    positive = sorted(value for value in values if value > 0)
+    return positive[(len(positive) - 1) // 2] if positive else inf
+
+
+def jury(updates):
+    if len(updates) <= 64:
+        return updates
+    members = sha256("".join(update["payloadId"] + "\n" for update in updates).encode()).hex()
+    return sorted(updates, key=lambda u: sha256(f"{members}/{u['payloadId']}".encode()).hex())[:64]
+
+
+def opposed(updates, layout, drawn):
+    if len(updates) < 5:
+        return []
+    own = {u["payloadId"]: signs(u["grid"], layout, traits(u["grid"], layout)) for u in updates}
+    known = {}
+
+    def agrees(a, b):
+        pair = tuple(sorted((a["payloadId"], b["payloadId"])))
+        if pair not in known:
+            known[pair] = agreement(own[pair[0]], own[pair[1]])
+        return known[pair]
+
+    scores = [upper_median([agrees(a, b) for b in drawn if b is not a]) for a in updates]
+    middle = upper_median(scores)
+    deviation = upper_median([abs(score - middle) for score in scores])
+    bound = min(0, middle) - max(0.1, 6 * deviation)
+    out = [update for update, score in zip(updates, scores) if score < bound]
+    return out if 2 * len(out) < len(updates) else []
+
+
+def clip(updates, layout):
+    """Of each update the factor of each tensor."""
+    if not updates:
+        return []
+    own = [traits(update["grid"], layout) for update in updates]
+    factors = [[1.0] * len(layout) for _ in updates]
+    for t in range(len(layout)):
+        bound = 3 * lower_median_above_0([o[t][0] for o in own])
+        for f, o in zip(factors, own):
+            if o[t][0] > bound:
+                f[t] = bound / o[t][0]
+
+    def whole(o, f):
+        squares = 0.0
+        for (rms, count), factor in zip(o, f):
+            squares += ((rms * factor) * (rms * factor)) * count
+        return sqrt(squares / sum(count for _, count in o))
+
+    wholes = [whole(o, f) for o, f in zip(own, factors)]
+    bound = 1.5 * lower_median_above_0(wholes)
+    return [[x * (bound / w) for x in f] if w > bound else f for f, w in zip(factors, wholes)]
+
+
+def defended(updates, layout, rule):
+    """(grid, weight) as average() takes them, and why others than whole updates are: by key."""
+    distinct, why = without_copies(updates), {}
+    for update in updates:
+        if update not in distinct:
+            why[update["key"]] = "copied"
+    out = opposed(distinct, layout, jury(distinct)) if rule == "majority" else []
+    for update in out:
+        why[update["key"]] = "opposed"
+    left = [update for update in distinct if update not in out]
+    counted = []
+    for update, factors in zip(left, clip(left, layout)):
+        grid = update["grid"]
+        if any(factor != 1 for factor in factors):
+            why[update["key"]] = "clipped"
+            by_value = [factor for tensor, factor in zip(layout, factors) for _ in range(size(tensor))]
+            grid = [None if q is None else floor(q * factor + 0.5) for q, factor in zip(grid, by_value)]
+        counted.append((grid, update["weight"]))
+    return counted, why
+
+
 def tile_ids(body: bytes):
     return [sha256(body[at : at + 262144]) for at in range(0, len(body), 262144)]
 
@@ -474,6 +593,7 @@ CONFIG = {
         "outerLearningRate": 1,
         "weighting": "tokens",
         "cohort": 32,
+        "defence": "majority",
         "openRounds": 2,
         "minimumPeers": 1,
         "quorum": 0.5,
@@ -617,6 +737,74 @@ def averaging_vectors():
     return {"updates": updates, "bodies": bodies, "roots": [root(bytes.fromhex(b)).hex() for b in bodies]}
 
 
+def defence_vectors():
+    """Rounds with honest updates that share a direction, a loud one, one against the others and a copy."""
+
+    def made(layout, values, encode, decode, author, weight):
+        payload = encode(values, layout)
+        payload_id = sha256(payload).hex()
+        key = f"0/{author}/{sha256(author.encode()).hex()}"
+        return {"key": key, "weight": weight, "payloadId": payload_id, "payload": payload, "grid": decode(payload)}
+
+    def round_of(layout, codec, rows):
+        encode, decode = CODECS[codec]
+        total = sum(map(size, layout))
+        common = pseudo_random(31, total, 2**-6)
+        updates = []
+        for at in range(7):
+            own = pseudo_random(900 + 77 * at, total, 2**-6)
+            values = [f32(0.5 * a + 0.5 * b) for a, b in zip(common, own)]
+            if at == 5:
+                values = [f32(32 * value) for value in values]
+            if at == 6:
+                values = [f32(0.25 * b - a) for a, b in zip(common, own)]
+            held = rows[at] if rows else None
+            if held:
+                pair = (lambda v, l: encode_with_rows(v, l, held, encode), lambda p: decode_with_rows(p, layout, decode)[1])
+            else:
+                pair = (encode, lambda p: decode(p, layout))
+            updates.append(made(layout, values, *pair, f"author-{at}", 1 + 100 * at))
+        copied = updates[1]
+        key = f"0/copier/{sha256(b'copier').hex()}"
+        return [*updates, {**copied, "key": key, "weight": 900}]
+
+    def crowd(seed):
+        """Seventy updates, ever more against the common direction: who is left out depends on the jury."""
+        layout = [{"name": "m", "shape": [8, 32]}]
+        common = pseudo_random(17, 256, 2**-6)
+        updates = []
+        for at in range(70):
+            own = pseudo_random(seed + 1001 * at, 256, 2**-6)
+            share = 0.5 if at < 45 else 0.5 - 0.05 * (at - 44)
+            values = [f32(share * a + 0.5 * b) for a, b in zip(common, own)]
+            updates.append(made(layout, values, encode_int8, lambda p: decode_int8(p, layout), f"author-{at:02}", 1))
+        return layout, updates
+
+    many_rows = [list(range(at, 40, 1 + at % 3)) for at in range(7)]
+    cases = [
+        ("spec-opt", "int8", LAYOUT, round_of(LAYOUT, "int8", None)),
+        ("spec-opt", "topk", SPARSE_LAYOUT, round_of(SPARSE_LAYOUT, "topk", None)),
+        ("trim", "int8", ROWS_LAYOUT, round_of(ROWS_LAYOUT, "int8", many_rows)),
+    ]
+    for seed in range(1, 100):
+        layout, updates = crowd(seed)
+        distinct = without_copies(updates)
+        if opposed(distinct, layout, jury(distinct)) != opposed(distinct, layout, distinct):
+            cases.append(("spec-opt", "int8", layout, updates))
+            break
+    result = []
+    for variant, codec, layout, updates in cases:
+        body = [f32(value) for value in pseudo_random(3, sum(map(size, layout)), 2**-4)]
+        outcomes = {}
+        for rule in ("clip", "majority"):
+            counted, why = defended(updates, layout, rule)
+            after = average(body, counted)
+            outcomes[rule] = {"root": root(floats(after)).hex(), "why": dict(sorted(why.items()))}
+        shown = [{"key": u["key"], "weight": u["weight"], "payload": u["payload"].hex()} for u in updates]
+        result.append({"variant": variant, "codec": codec, "tensors": layout, "updates": shown, "outcomes": outcomes})
+    return {"bodySeed": 3, "cases": result}
+
+
 def merkle_vectors():
     vectors = []
     for count in (1, 65536, 65537, 200000):
@@ -677,6 +865,7 @@ def main():
         "averaging": (averaging := averaging_vectors()),
         "outerRate": [outer_rate_vectors(rate, averaging) for rate in (0.703125, 1, 2, 5)],
         "rows": rows_vectors(),
+        "defence": defence_vectors(),
         "merkle": merkle_vectors(),
         "statements": statement_vectors(),
         "updateSet": update_set_vectors(),
