@@ -2,7 +2,10 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { NonFiniteStepError } from "../errors.ts";
 import { genesisBody, initialEmbedding } from "../genesis.ts";
+import { emissionFor, emitOnnx } from "../onnx/emit.ts";
 import { RandomStream } from "../random.ts";
+import { createSession } from "../runtime/session.ts";
+import { buildTrainStep } from "../train-step.ts";
 import { createTrainingModel, type TrainingModelOptions } from "../training-model.ts";
 import type { Batch, ModelConfig, OptimizerConfig, StepResult, TrainingModel } from "../types.ts";
 
@@ -157,4 +160,21 @@ it("an old state, which knows no scale, begins with the first one, and float32 t
 it("an evaluation is in float32 whatever training is in", async () => {
   const [half, whole] = [await create({ shares: 1 }), await create({ shares: 1, precision: "float32" })];
   expect(await half.evaluate(batchAt(0))).toEqual(await whole.evaluate(batchAt(0)));
+});
+
+const devices = process.env.GLOSSA_TEST_DEVICES?.split(",") ?? [];
+describe.runIf(devices.includes("webgpu"))("a step compiled for webgpu alone", () => {
+  const graph = (precision: "float32" | "float16") =>
+    buildTrainStep(config, optimizer, batchSize, ["body", "embedding"], { precision });
+  const options = { device: "webgpu", deviceOnly: true } as const;
+
+  it.each(["float32", "float16"] as const)("has all its operations there in %s", async (precision) => {
+    const session = await createSession(emitOnnx(graph(precision), emissionFor("webgpu")), options);
+    await session.dispose();
+  });
+
+  it("is refused with an operation that would run on the cpu", async () => {
+    const fused = emitOnnx(graph("float32"), emissionFor("cuda"));
+    await expect(createSession(fused, options)).rejects.toThrow(/fallback to CPU/i);
+  });
 });

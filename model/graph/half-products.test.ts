@@ -104,14 +104,17 @@ describe("products in half", () => {
     }
   });
 
-  it("are the interpreter's, who rounds what products read and give", async () => {
-    const feeds = feedsFor(half);
-    const [expected, actual] = [interpret(half, feeds), await runOnCpu(half, feeds)];
-    for (const name of half.outputs.keys()) {
-      const error = relativeDistance(hostData(actual[name]!), expected[name]!);
-      expect(error, name).toBeLessThan(HALF_TOLERANCE / 2);
-    }
-  });
+  it.each([true, false])(
+    "are the interpreter's, who rounds what products read and give (fused: %s)",
+    async (fusedProducts) => {
+      const feeds = feedsFor(half);
+      const [expected, actual] = [interpret(half, feeds), await runOnCpu(half, feeds, { fusedProducts })];
+      for (const name of half.outputs.keys()) {
+        const error = relativeDistance(hostData(actual[name]!), expected[name]!);
+        expect(error, name).toBeLessThan(HALF_TOLERANCE / 2);
+      }
+    },
+  );
 
   it("leave a step's norm and update free of the scale", async () => {
     const step = (precision: "float32" | "float16") =>

@@ -12,28 +12,34 @@ import { createSession, hostData, hostTensor, IN_PLACE_ONLY, type Session, scala
 const FLOAT32_TOLERANCE = 2e-6;
 
 describe("a session on the cpu", () => {
-  it.each(allOpSamples)("agrees with the float64 interpreter on $title", async ({ op, sample }) => {
-    const b = new GraphBuilder();
-    const inputs = sample.inputs.map(({ type, shape }, index) => b.input(`x${index}`, shape, type));
-    const outputs = b
-      .apply(op, inputs, sample.attributes)
-      .map((value) => (value.type === "half" ? b.cast(value, "float") : value));
-    const graph = b.build(Object.fromEntries(outputs.map((value, index) => [`y${index}`, value])));
-    validateGraph(graph);
+  const unfused = allOpSamples
+    .filter(({ op }) => op === "matMul" || op === "matMulInBlocks" || op === "attention")
+    .map((row) => ({ ...row, title: `${row.title}, with transposes as nodes`, fusedProducts: false }));
+  it.each([...allOpSamples.map((row) => ({ ...row, fusedProducts: true })), ...unfused])(
+    "agrees with the float64 interpreter on $title",
+    async ({ op, sample, fusedProducts }) => {
+      const b = new GraphBuilder();
+      const inputs = sample.inputs.map(({ type, shape }, index) => b.input(`x${index}`, shape, type));
+      const outputs = b
+        .apply(op, inputs, sample.attributes)
+        .map((value) => (value.type === "half" ? b.cast(value, "float") : value));
+      const graph = b.build(Object.fromEntries(outputs.map((value, index) => [`y${index}`, value])));
+      validateGraph(graph);
 
-    const feeds = Object.fromEntries(sample.inputs.map(({ data }, index) => [`x${index}`, data]));
-    const expected = interpret(graph, feeds);
-    const actual = await runOnCpu(graph, feeds);
-    for (const [name, value] of graph.outputs) {
-      expect(actual[name]!.dims, name).toEqual(value.shape);
-      const scale = Math.max(1, ...Array.from(expected[name]!, Math.abs));
-      hostData(actual[name]!).forEach((number, at) => {
-        expect(Math.abs(number - expected[name]![at]!), `${name}[${at}]`).toBeLessThan(
-          FLOAT32_TOLERANCE * scale,
-        );
-      });
-    }
-  });
+      const feeds = Object.fromEntries(sample.inputs.map(({ data }, index) => [`x${index}`, data]));
+      const expected = interpret(graph, feeds);
+      const actual = await runOnCpu(graph, feeds, { fusedProducts });
+      for (const [name, value] of graph.outputs) {
+        expect(actual[name]!.dims, name).toEqual(value.shape);
+        const scale = Math.max(1, ...Array.from(expected[name]!, Math.abs));
+        hostData(actual[name]!).forEach((number, at) => {
+          expect(Math.abs(number - expected[name]![at]!), `${name}[${at}]`).toBeLessThan(
+            FLOAT32_TOLERANCE * scale,
+          );
+        });
+      }
+    },
+  );
 
   it("adds many rows of few ids without losing any, the same on every run", async () => {
     const [rows, width, vocabulary] = [3000, 64, 16];
