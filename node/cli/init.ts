@@ -22,6 +22,7 @@ import { storeRunManifest } from "#protocol/net/run-manifests.ts";
 import { type LoadedModel, loadModel } from "../models/load-model.ts";
 import { eventWriter } from "../observability/events.ts";
 import { InitialModelUnfitError, sharedParametersOf } from "../peer/initial-parameters.ts";
+import { withChosenCodec } from "../planning/automatic-codec.ts";
 import { choice, setting, text, UsageError } from "../settings.ts";
 import { readIfPresent, writeAtomic } from "../storage/atomic-file.ts";
 import { bytes as byteText, count } from "../terminal/format.ts";
@@ -103,6 +104,8 @@ export type InitSettings = z.output<typeof initSettings>;
 /** A run as it was made: written to its files, and uploaded where an address was given. */
 export interface MadeRun {
   readonly config: RunConfig;
+  /** Why this codec, where none was asked for. */
+  readonly codecReason: string | undefined;
   readonly id: string;
   readonly invite: string;
   readonly files: { readonly manifest: string; readonly tokenizer: string | undefined };
@@ -136,7 +139,7 @@ export async function makeRun(
   const needsOne = (asked.variant ?? "spec-opt") !== "spec-opt";
   const tokenizerPath = settings.tokenizer ?? (needsOne ? imported?.tokenizerPath : undefined);
   const tokenizer = tokenizerPath === undefined ? undefined : await readTokenizer(tokenizerPath);
-  const merged = withVocabulary(asked, tokenizer);
+  const { config: merged, reason: codecReason } = withChosenCodec(withVocabulary(asked, tokenizer));
   requireTokenizer(merged);
   const seeded = parseRunConfig(merged);
   const config = model === undefined ? seeded : startingFrom(body!, model, seeded, tokenizer);
@@ -153,7 +156,7 @@ export async function makeRun(
     await storeRunManifest(manifest, bootstrap, AbortSignal.any([signal, timeout]));
     if (tokenizer !== undefined) await upload(tokenizer.bytes, id, bootstrap, stderr, signal);
   }
-  return { config, id, invite, files: { manifest: path, tokenizer: tokenizerFile }, uploaded };
+  return { config, codecReason, id, invite, files: { manifest: path, tokenizer: tokenizerFile }, uploaded };
 }
 
 /** One event for programs; for people a summary and what comes next, on stderr, so that stdout is the invite alone. */
@@ -180,7 +183,13 @@ export function printRun(
       tokenizerFile: files.tokenizer,
       uploaded,
     },
-    ...{ variant, bodyParameters, sharedParameters },
+    ...{
+      variant,
+      bodyParameters,
+      sharedParameters,
+      codec: config.averaging.codec,
+      codecReason: run.codecReason,
+    },
   });
 }
 
@@ -299,14 +308,14 @@ function variantText(config: RunConfig): string {
   }
 }
 
-function summary({ config, id, files }: MadeRun): string {
+function summary({ config, codecReason, id, files }: MadeRun): string {
   const { model, training, averaging } = config;
   return [
     `Run ${config.name}, ${id}`,
     `  shared     ${variantText(config)} (variant ${config.variant})`,
     `  body       ${count(bodyLength(model))} parameters: ${model.blocks} blocks of width ${model.width}, sequences of ${model.sequenceLength} tokens`,
     `  rounds     ${training.localSteps} steps of ${training.batchSize} sequences; learning rate falls over ${training.rounds} rounds`,
-    `  averaging  ${averaging.codec}, ${averaging.weighting} weights`,
+    `  averaging  ${codecReason ?? averaging.codec}`,
     ...(config.initialBody === undefined ? [] : ["  starts     from a model: the first peer needs --body"]),
     `  manifest   ${files.manifest}`,
     ...(files.tokenizer === undefined ? [] : [`  tokenizer  ${files.tokenizer}`]),

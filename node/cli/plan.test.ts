@@ -121,7 +121,7 @@ describe("glossa plan", () => {
     );
     expect(stdout).toMatch(/trim +251M +parameters of a worker, 91% of std's; embedding 166M/);
     expect(stdout).toMatch(/sent +502k +parameters a step, 2\.01 MB as float32: 552× less than std/);
-    expect(stdout).toMatch(/as int8 .* a step at most: 2,\d{3}× less than std in float32/);
+    expect(stdout).toMatch(/as int4 .* a step at most: 3,\d{3}× less than std in float32/);
   });
 
   it("gives programs the same numbers", async () => {

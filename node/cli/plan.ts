@@ -3,6 +3,7 @@ import { z } from "zod";
 import { type PresetName, presetNames, presets } from "#protocol/core/presets.ts";
 import { parseRunConfig, type RunConfig, type RunConfigInput } from "#protocol/core/run-config.ts";
 import { DEFAULT_VOCABULARY_SIZE, nodeConfigSchema } from "../config.ts";
+import { withChosenCodec } from "../planning/automatic-codec.ts";
 import { type Calibration, calibrate } from "../planning/calibrate.ts";
 import { machineMemoryBytes } from "../planning/machine-memory.ts";
 import { PlanDoesNotFitError, planRun, type RunPlan } from "../planning/run-plan.ts";
@@ -90,7 +91,8 @@ export const planCommand = defineCommand({
 function planned(config: unknown, vocabularySize: number): RunConfig {
   const { variant = "spec-opt" } = config as RunConfigInput;
   const vocabulary = { tokenizer: "0".repeat(64), size: vocabularySize };
-  return parseRunConfig(mergeConfigs(config, variant === "spec-opt" ? {} : { vocabulary }));
+  const named = mergeConfigs(config, variant === "spec-opt" ? {} : { vocabulary }) as RunConfigInput;
+  return parseRunConfig(withChosenCodec(named).config);
 }
 
 function speedOf(plan: RunPlan, { flopsPerSecond }: Calibration) {

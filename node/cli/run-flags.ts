@@ -2,6 +2,7 @@
 // checking stays there too. Owns no default of its own.
 import { z } from "zod";
 import { type RunConfigInput, runConfigSchema } from "#protocol/core/run-config.ts";
+import { AUTOMATIC } from "../planning/automatic-codec.ts";
 import { setting } from "../settings.ts";
 
 interface RunField {
@@ -38,6 +39,9 @@ function unwrapped(type: z.ZodType): z.ZodType {
     : type;
 }
 
+/** The field that the command chooses where nobody does (automatic-codec.ts), and not the schema. */
+const CHOSEN = "codec";
+
 const FIELDS = fieldsOf(runConfigSchema);
 
 /** A number's text becomes a number; whether it is a sensible one is for RunConfig's schema to say. */
@@ -53,14 +57,16 @@ function flagType(field: z.ZodType) {
 export const runFlags = Object.fromEntries(
   FIELDS.map(({ key, path, type }) => {
     const inner = unwrapped(type);
-    const options = inner instanceof z.ZodEnum ? ` (${inner.options.join(", ")})` : "";
+    const chosen = key === CHOSEN;
+    const words = [...(chosen ? [AUTOMATIC] : []), ...(inner instanceof z.ZodEnum ? inner.options : [])];
+    const options = words.length > 0 ? ` (${words.join(", ")})` : "";
     const description = `${type.description ?? inner.description ?? key}${options}`;
     return [
       key,
       setting(flagType(inner), {
         description: `${description[0]!.toUpperCase()}${description.slice(1)}.`,
         value: inner instanceof z.ZodNumber ? "N" : "WORD",
-        defaultText: String(type.parse(undefined)),
+        defaultText: chosen ? AUTOMATIC : String(type.parse(undefined)),
         group: GROUPS[path[0]!] ?? "Run",
       }),
     ];

@@ -6,6 +6,7 @@ import { BEHAVIOURS } from "#protocol/simulation/plan.ts";
 import { reportOf } from "#protocol/simulation/report.ts";
 import { Simulation } from "#protocol/simulation/simulation.ts";
 import { DEFAULT_VOCABULARY_SIZE } from "../config.ts";
+import { withChosenCodec } from "../planning/automatic-codec.ts";
 import { planRun } from "../planning/run-plan.ts";
 import { choice, decimal, integer, setting, text } from "../settings.ts";
 import { svgCharts } from "../simulating/charts.ts";
@@ -255,7 +256,8 @@ function plannedRun({
   const config = mergeConfigs(presets[preset].config, nestRunFlags(flags), { seed });
   const { variant = "spec-opt" } = config as RunConfigInput;
   const vocabulary = { tokenizer: "0".repeat(64), size: vocabularySize };
-  return parseRunConfig(mergeConfigs(config, variant === "spec-opt" ? {} : { vocabulary }));
+  const named = mergeConfigs(config, variant === "spec-opt" ? {} : { vocabulary }) as RunConfigInput;
+  return parseRunConfig(withChosenCodec(named).config);
 }
 
 /** The plan without what only the stand-in needs. */

@@ -2,10 +2,11 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { type PresetName, presetNames, presets } from "#protocol/core/presets.ts";
-import { parseRunConfig } from "#protocol/core/run-config.ts";
+import { parseRunConfig, type RunConfigInput } from "#protocol/core/run-config.ts";
 import { nodeConfigSchema } from "../config.ts";
 import { sourcesOf } from "../evaluating/evaluate-model.ts";
 import { eventWriter } from "../observability/events.ts";
+import { withChosenCodec } from "../planning/automatic-codec.ts";
 import { choice, decimal, flagSwitch, setting, text, UsageError } from "../settings.ts";
 import { type BaselineEvent, type BaselineResult, runBaseline } from "../single-machine/run-baseline.ts";
 import { count, fixed, percent } from "../terminal/format.ts";
@@ -91,7 +92,9 @@ export const trainCommand = defineCommand({
         "--tokenizer brings its own vocabulary: leave out --vocabulary-size, or let one be trained.",
       );
     }
-    const run = parseRunConfig(mergeConfigs(presets[preset].config, nestRunFlags(own)));
+    const run = parseRunConfig(
+      withChosenCodec(mergeConfigs(presets[preset].config, nestRunFlags(own)) as RunConfigInput).config,
+    );
     const sources = sourcesOf(paths);
     const trainings =
       method === "local"
