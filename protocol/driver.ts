@@ -195,7 +195,7 @@ class RoundDriver implements Driver {
     heldRows: Int32Array | undefined,
   ): Promise<Ledger> {
     const { genesisBody, layout, config } = this.#options;
-    const { network, store, updateLog } = this.#modules;
+    const { network, store, updateLog, clock } = this.#modules;
     const options = { ...this.#options, self: network.self, heldRows };
     if (checkpoint === undefined && genesisBody === undefined && config.initialBody === undefined) {
       throw new GenesisMissingError();
@@ -209,7 +209,7 @@ class RoundDriver implements Driver {
       residual: new Float32Array(layout.total),
       pendingOwn: [],
     };
-    const modules = { arithmetic, store, updateLog };
+    const modules = { arithmetic, store, updateLog, nowMs: () => clock.nowMs() };
     const ledger = await Ledger.open(options, modules, start, checkpoint?.updates ?? []);
     if (checkpoint === undefined) requireInitial(config, ledger);
     return ledger;

@@ -140,7 +140,7 @@ describe("while a large update is counted", () => {
     const store = memoryStore(new MemoryDisk(), new Power());
     const ledger = await Ledger.open(
       { ...options, runId: RUN_ID, self: "me" },
-      { arithmetic: books, store },
+      { arithmetic: books, store, nowMs: () => 0 },
       {
         closedRound: 0,
         closedBody: waves(layout.total, 0),

@@ -60,7 +60,7 @@ export class ArithmeticThread {
     this.#callers.add(caller);
     const opening: OpenBooks = { options: { config, layout, heldRows }, port: port2 };
     this.#worker.postMessage(opening, [port2]);
-    return new Books(caller, port1, this.#lost.promise);
+    return new Books(caller, port1, this.#lost.promise, () => this.#callers.delete(caller));
   }
 
   /** Ends it at once. Calls still open reject. */
@@ -74,12 +74,24 @@ class Books implements BodyArithmetic {
   readonly lost: Promise<Error>;
   readonly #caller: Caller<ArithmeticMethods>;
   readonly #port: MessagePort;
+  readonly #onClose: () => void;
   #open = 0;
 
-  constructor(caller: Caller<ArithmeticMethods>, port: MessagePort, lost: Promise<Error>) {
+  constructor(
+    caller: Caller<ArithmeticMethods>,
+    port: MessagePort,
+    lost: Promise<Error>,
+    onClose: () => void,
+  ) {
+    this.#onClose = onClose;
     this.#caller = caller;
     this.#port = port;
     this.lost = lost;
+  }
+
+  close(): void {
+    this.#port.close();
+    this.#onClose();
   }
 
   async describe(body: Float32Array): Promise<DescribedBody> {

@@ -184,6 +184,12 @@ export const simCommand = defineCommand({
       value: "N",
       group: FAULTS,
     }),
+    joinerBandwidth: setting(decimal(0.01, 1e6).optional(), {
+      description: "Mbit/s down the access links of those who join late.",
+      value: "MBIT/S",
+      defaultText: "as --bandwidth",
+      group: FAULTS,
+    }),
     plot: setting(text("must be a file").optional(), {
       description: "Where the charts go as SVG.",
       value: "FILE.svg",

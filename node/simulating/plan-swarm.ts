@@ -35,6 +35,7 @@ export interface SwarmWishes {
   readonly byzantine?: string | undefined;
   readonly joiners: number;
   readonly joinRound: number;
+  readonly joinerBandwidth?: number | undefined;
 }
 
 export interface PlannedSwarm {
@@ -89,7 +90,7 @@ export function planSwarm(run: RunConfig, runPlan: RunPlan, wishes: SwarmWishes)
     churn: { share: wishes.churn, kind: wishes.churnKind, awayRounds: wishes.away },
     partition,
     byzantine: byzantineFrom(wishes.byzantine),
-    joiners: { count: wishes.joiners, round: wishes.joinRound },
+    joiners: { count: wishes.joiners, round: wishes.joinRound, downMbits: wishes.joinerBandwidth },
   };
   return { plan, sharedValues: sharedValues(run), roundMs, roundFrom };
 }

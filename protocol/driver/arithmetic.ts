@@ -61,6 +61,8 @@ export type ResidualMove = "return" | "withdraw";
 export interface BodyArithmetic {
   /** Resolves, with the reason, when it is lost and with it the open sums; never where that cannot be. */
   readonly lost?: Promise<Error>;
+  /** Gives up what it holds, where nobody will ask it any more. */
+  close?(): void;
   /** Hashes a body. Nothing else changes. */
   describe(body: Float32Array): Promise<DescribedBody>;
   /** Goes on from this body at the start of `closedRound`, with no update counted in any round. */

@@ -12,7 +12,8 @@ import type {
 } from "../ports.ts";
 import type { ArithmeticOptions, BodyArithmetic } from "./arithmetic.ts";
 import type { Lane } from "./lane.ts";
-import type { Ledger, LedgerOptions } from "./ledger.ts";
+import type { Ledger } from "./ledger.ts";
+import type { LedgerOptions } from "./ledger-options.ts";
 
 export interface DriverOptions extends Omit<LedgerOptions, "self" | "heldRows"> {
   /** What others see this peer called. */

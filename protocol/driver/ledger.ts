@@ -13,41 +13,18 @@ import {
   type ContentId,
   NO_BODY,
   type PeerId,
-  type RunId,
   type SignedUpdate,
   type SnapshotManifest,
 } from "../core/types.ts";
 import { admitUpdate, type UpdateId, updateKey, updateSetDigest } from "../core/update-set.ts";
 import { BodyNotHeldError } from "../errors.ts";
-import type { LoggedUpdate, LogOrigin, ProtocolCheckpoint, StorePort, UpdateLogPort } from "../ports.ts";
-import type {
-  ArithmeticOptions,
-  BodyArithmetic,
-  CompressedDelta,
-  DecodedUpdate,
-  DescribedBody,
-} from "./arithmetic.ts";
+import type { LoggedUpdate, LogOrigin, ProtocolCheckpoint } from "../ports.ts";
+import type { BodyArithmetic, CompressedDelta, DecodedUpdate, DescribedBody } from "./arithmetic.ts";
 import { type CountOutcome, refused, UNTIMELY } from "./count-outcome.ts";
+import type { LedgerModules, LedgerOptions, LedgerStart } from "./ledger-options.ts";
 import { OwnUpdates, PENDING_OWN_ROUNDS } from "./own-updates.ts";
+import { type ClosedBody, ServedBodies } from "./served-bodies.ts";
 import { earlierThan, UpdateLog } from "./update-log.ts";
-
-export interface LedgerOptions extends ArithmeticOptions {
-  readonly runId: RunId;
-  readonly self: PeerId;
-}
-
-export interface LedgerModules {
-  readonly arithmetic: BodyArithmetic;
-  readonly store: StorePort;
-  readonly updateLog?: UpdateLogPort | undefined;
-}
-
-/** `closedBody`: undefined where this peer has to fetch one. */
-export type LedgerStart = Pick<ProtocolCheckpoint, "closedRound" | "round" | "residual" | "pendingOwn"> & {
-  readonly closedBody: Float32Array | undefined;
-};
-
-type ClosedBody = DescribedBody & { readonly round: number };
 
 /** Payloads of closed rounds are kept this long, for peers that are about to close them. */
 const RETAINED_ROUNDS = 2;
@@ -61,8 +38,7 @@ export class Ledger {
   #round: number;
   readonly #own: OwnUpdates;
   #closed: ClosedBody | undefined;
-  /** Served on until those who began to fetch it are done. */
-  #previousClosed: ClosedBody | undefined;
+  readonly #served: ServedBodies;
   /** The body at the start of #round, as the last change left it. */
   #current: DescribedBody | undefined;
   /** That body has changed since: what is to be made good before the change is over. */
@@ -77,6 +53,7 @@ export class Ledger {
     this.#modules = modules;
     this.#cohort = cohortOf(options.runId, options.config.averaging.cohort, options.hash);
     this.#round = start.round;
+    this.#served = new ServedBodies(modules.nowMs);
     this.#log = new UpdateLog(options.hash);
     this.#own = new OwnUpdates(start.residual, start.pendingOwn, (update) => this.#log.keyOf(update));
   }
@@ -248,8 +225,8 @@ export class Ledger {
     if (closed.root !== manifest.root) throw new RangeError(`the body's root is not ${manifest.root}`);
     const before = this.#own.keysIn(this.#log);
     // Where the donor's log does not reach, what this peer believed of its own updates stays as it was.
-    const beyond = earlierThan(theirs);
-    const believed = this.#own.pending.filter((own) => before.has(this.#log.keyOf(own)) && beyond(own));
+    const earlier = this.#own.pending.filter(earlierThan(theirs));
+    const believed = earlier.filter((own) => before.has(this.#log.keyOf(own)));
     const open = [...this.#log.from(manifest.closedRound), ...this.#own.pending].filter(
       ({ announcement }) => announcement.round >= manifest.closedRound,
     );
@@ -285,7 +262,8 @@ export class Ledger {
 
   /** Forgets what nobody will ask for any more. */
   async prune(): Promise<void> {
-    await this.#modules.store.prunePayloads(this.closedRound - RETAINED_ROUNDS);
+    const { oldestRound } = this.#served;
+    await this.#modules.store.prunePayloads(Math.min(this.closedRound - RETAINED_ROUNDS, oldestRound));
   }
 
   /** The closed body as the log of updates may begin from it, undefined where there is none. */
@@ -309,9 +287,7 @@ export class Ledger {
   }
 
   /** Updates counted here in rounds >= fromRound, closed ones too as far back as the log goes; oldest first. */
-  inventory(fromRound: number): readonly SignedUpdate[] {
-    return this.#log.from(fromRound);
-  }
+  inventory = (fromRound: number): readonly SignedUpdate[] => this.#log.from(fromRound);
 
   /** Roots of the closed bodies of rounds >= fromRound that the inventory has led to. */
   closedRoots(fromRound: number): ReadonlyMap<number, BodyRoot> {
@@ -326,8 +302,8 @@ export class Ledger {
   }
 
   tile(root: BodyRoot, index: number): Uint8Array | undefined {
-    const closed = [this.#closed, this.#previousClosed].find((served) => served?.root === root);
-    return closed === undefined ? undefined : tileBytes(closed.body, index);
+    const lent = this.#served.lend(root);
+    return lent && tileBytes(lent.body, index);
   }
 
   #weight({ announcement }: SignedUpdate): number {
@@ -381,7 +357,8 @@ export class Ledger {
   async #begin(closedRound: number, closed: DescribedBody): Promise<void> {
     await this.#arithmetic.begin(closedRound, closed);
     this.#closed = { ...closed, round: closedRound };
-    this.#previousClosed = undefined;
+    this.#served.clear();
+    this.#served.add(this.#closed);
     this.#isStale = true;
   }
 
@@ -401,8 +378,8 @@ export class Ledger {
     await this.#own.giveBack(opposed, (residual, payload) =>
       this.#withStored(payload, (update) => this.#arithmetic.moveResidual(residual, update, "return")),
     );
-    this.#previousClosed = this.#closed;
     this.#closed = { ...closed, round: round + 1 };
+    this.#served.add(this.#closed);
     const { body, root } = closed;
     this.#log.ledTo(round + 1, root);
     await this.#modules.updateLog?.closed({ round, updates: this.#log.entries(round), body, root });

@@ -1,14 +1,17 @@
 // Adopting another peer's body: one donor after another until one gives a whole snapshot that fits what is known.
 import { closedBodyVerdict } from "../core/agreement.ts";
 import type { EffectOf } from "../core/round-events.ts";
-import type { PeerId, SignedUpdate, SnapshotManifest } from "../core/types.ts";
+import type { Inventory, PeerId, SignedUpdate, SnapshotManifest } from "../core/types.ts";
 import type { FetchedSnapshot } from "../ports.ts";
 import type { DriverContext } from "./context.ts";
 import type { UpdateExchange } from "./exchange.ts";
+import { replay, type StandingBody } from "./replaying.ts";
 import { LOGGED_ROUNDS } from "./update-log.ts";
 
 /** A donor that delivers nothing for this long is given up; slow ones that deliver are not. */
 const IDLE_TIMEOUT_MS = 30_000;
+/** Rounds close while others are closed again: each time fewer, or there is no catching up. */
+const MAX_LAPS = 8;
 const MAX_TRIES = 4;
 const RETRY_MS = 250;
 
@@ -53,9 +56,9 @@ async function adoptFrom(
   const { modules, ledger } = context;
   const idle = idleSignal(context);
   try {
-    const { manifest, body } = await fetchBody(context, donor, roots, idle);
+    const fetched = await fetchBody(context, donor, roots, idle);
+    const { manifest, body, theirs } = await upToDate(context, donor, fetched, idle);
     const { closedRound } = manifest;
-    const theirs = await fetchLog(context, donor, manifest, idle.signal);
     const round = donorRound(context, donor, closedRound);
     await new Promise<void>((resolve, reject) => {
       context.bodyLane.enqueue(async () => {
@@ -156,6 +159,29 @@ function requireExpected(
 const isOutvoted = ({ state, modules }: DriverContext): boolean =>
   closedBodyVerdict(state(), modules.clock.nowMs()).outcome === "outvoted";
 
+/** What was fetched, brought to where the donor stands by now, and the donor's log of it. */
+async function upToDate(
+  context: DriverContext,
+  donor: PeerId,
+  { manifest, body }: FetchedSnapshot,
+  idle: ReturnType<typeof idleSignal>,
+): Promise<{ manifest: SnapshotManifest; body: Float32Array; theirs: readonly SignedUpdate[] }> {
+  let standing: StandingBody = { closedRound: manifest.closedRound, root: manifest.root, body };
+  for (let laps = 0; ; laps++) {
+    const lineage = await fetchLog(context, donor, standing, idle.signal);
+    idle.rest();
+    // Who is outvoted has taken part in those rounds, and may do without another's body by then.
+    const isOver = laps === MAX_LAPS || context.state().sync?.reason === "diverged";
+    const next = isOver ? standing : await replay(context, donor, standing, lineage);
+    idle.touch();
+    if (next.closedRound === standing.closedRound) {
+      const { closedRound, root } = standing;
+      return { manifest: { ...manifest, closedRound, root }, body: standing.body, theirs: lineage.updates };
+    }
+    standing = next;
+  }
+}
+
 /**
  * The donor's log, which tells whose updates are in its body. The donor may have taken another body since it gave this one,
  * and what led to that says nothing of this one: throws where it does not say that its log leads to `root`.
@@ -163,15 +189,15 @@ const isOutvoted = ({ state, modules }: DriverContext): boolean =>
 async function fetchLog(
   context: DriverContext,
   donor: PeerId,
-  { closedRound, root }: SnapshotManifest,
+  { closedRound, root }: Pick<StandingBody, "closedRound" | "root">,
   signal: AbortSignal,
-): Promise<readonly SignedUpdate[]> {
+): Promise<Inventory> {
   const fromRound = Math.max(0, closedRound - LOGGED_ROUNDS);
-  const { updates, closedRoots } = await patiently(context, signal, () =>
+  const log = await patiently(context, signal, () =>
     context.modules.network.fetchInventory(donor, fromRound, signal),
   );
-  if (closedRoots.get(closedRound) !== root) throw new RangeError("its log is of another body by now");
-  return updates;
+  if (log.closedRoots.get(closedRound) !== root) throw new RangeError("its log is of another body by now");
+  return log;
 }
 
 /** A whole body is not given up for one lost question. */
@@ -208,6 +234,8 @@ function idleSignal({ modules, signal }: DriverContext) {
       cancel();
       cancel = modules.clock.after(IDLE_TIMEOUT_MS, give);
     },
+    /** Until the next touch it is somebody else's to say when enough is enough. */
+    rest: () => cancel(),
     stop: () => cancel(),
   };
 }

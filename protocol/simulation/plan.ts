@@ -44,7 +44,12 @@ export interface SimulationPlan {
   readonly partition: Partition | undefined;
   readonly byzantine: { readonly share: number; readonly behaviours: readonly Behaviour[] };
   /** Peers that join late, one after another from this round on. */
-  readonly joiners: { readonly count: number; readonly round: number };
+  readonly joiners: {
+    readonly count: number;
+    readonly round: number;
+    /** Mbit/s down their access links; as everybody's where it is left out. */
+    readonly downMbits?: number | undefined;
+  };
 }
 
 export interface Churn {

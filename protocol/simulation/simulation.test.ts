@@ -125,6 +125,18 @@ describe("a simulation", () => {
     expect(join!.firstUpdateMs).toBeGreaterThan(join!.syncMs! + 12_000);
   });
 
+  it("brings a newcomer in whose link is so slow that rounds pass while it fetches the body", async () => {
+    // 9.6 MB at 187.5 kB/s are 51 s, six rounds; a round's updates of 400 kB are two seconds of eight.
+    const joiners = { count: 1, round: 2, downMbits: 1.5 };
+    const report = await simulate({ joiners, rounds: 18, bodyBytes: 9_600_000, payloadBytes: 100_000 });
+    expectOneBody(report);
+    const [join] = report.joins;
+    expect(join!.syncMs).toBeGreaterThan(51_000);
+    expect(join!.syncMs).toBeLessThan(90_000);
+    expect(report.agreement.failedSyncs).toBe(0);
+    expect(report.rounds.at(-1)).toMatchObject({ present: 5, updates: 5 });
+  });
+
   it.each(["crash", "leave", "replace"] as const)("ends with one body where peers %s", async (kind) => {
     const report = await simulate({ peers: 6, rounds: 10, churn: { share: 0.1, kind, awayRounds: 2 } });
     expectOneBody(report);

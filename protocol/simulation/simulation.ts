@@ -131,6 +131,9 @@ export class Simulation {
     const { network, seed, layout, payloadBytes, bodyBytes } = this.plan;
     const { latencyMs, jitterMs, gossipLoss, duplication, connections, packetLoss, lossLimitsRate } = network;
     const access = { up: network.upMbits * 125, down: network.downMbits * 125 };
+    const { peers, joiners } = this.plan;
+    const ofJoiners = { ...access, down: (joiners.downMbits ?? network.downMbits) * 125 };
+    const founders = new Set(Array.from({ length: peers }, (_, index) => this.#idOf(index)));
     return new SimulatedNetwork(
       this.clock,
       seedOf(seed, "network"),
@@ -142,7 +145,7 @@ export class Simulation {
       },
       {
         connections,
-        links: { access: () => access, packetLoss, lossLimitsRate },
+        links: { access: (peer) => (founders.has(peer) ? access : ofJoiners), packetLoss, lossLimitsRate },
         payloadBytes: () => payloadBytes,
         bodyBytes: () => bodyBytes,
         bans: true,
