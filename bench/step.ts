@@ -222,12 +222,13 @@ export async function measureStep(
       return (performance.now() - startedMs) / batches.length;
     };
     const draw = (most: number) =>
-      Array.from({ length: Math.min(most, model.stepsPerRun) }, () => randomBatch(stream, config, batchSize));
+      Array.from({ length: Math.min(most, model.stepsPerRun("whole")) }, () =>
+        randomBatch(stream, config, batchSize),
+      );
     let step = 0;
     for (let run = 0; run < WARM_UP_RUNS; run++) {
       const batches = draw(Number.POSITIVE_INFINITY);
-      await model.trainSteps(batches, step);
-      await other?.trainSteps(batches, step);
+      for (const warmed of [model, other]) await warmed?.trainSteps(batches, step);
       step += batches.length;
     }
     const before = model.transfers();
@@ -276,7 +277,7 @@ export async function measureStep(
     compileMilliseconds,
     peakBytes,
     transfers,
-    stepsPerRun: model.stepsPerRun,
+    stepsPerRun: model.stepsPerRun("whole"),
     ...(ratios.length > 0 && { speedOfFloat16: median(ratios) }),
     ...(costs.length > 0 && {
       nodeMillisecondsPerStep: costs.reduce((sum, cost) => sum + cost.milliseconds, 0),

@@ -43,6 +43,7 @@ import type {
   ModelConfig,
   OptimizerConfig,
   Precision,
+  StepKind,
   StepResult,
   TrainingModel,
   TrainingState,
@@ -130,6 +131,11 @@ async function load(options: TrainingModelOptions, loops: boolean): Promise<Trai
   return model;
 }
 
+const TRAINED: Readonly<Record<StepKind, readonly ParameterGroup[]>> = {
+  whole: ["body", "embedding"],
+  embedding: ["embedding"],
+};
+
 /** Without the arrays that were given: their copies are the model's state. */
 interface CompiledModelOptions extends Omit<TrainingModelOptions, "body" | "embedding"> {
   /** Whether steps are rounds of a loop. */
@@ -171,7 +177,7 @@ class CompiledModel implements TrainingModel {
     const { groups } = this.#engine;
     groups.body.weights.write(body);
     groups.embedding.weights.write(embedding);
-    await this.#engine.prepare(["body", "embedding"]);
+    await this.#engine.prepare(TRAINED.whole);
   }
 
   trainStep(batch: Batch, step: number, signal?: AbortSignal): Promise<StepResult> {
@@ -183,7 +189,7 @@ class CompiledModel implements TrainingModel {
   }
 
   trainSteps(batches: readonly Batch[], firstStep: number, signal?: AbortSignal): Promise<StepResult[]> {
-    return this.#inTurn(() => this.#steps(batches, firstStep, ["body", "embedding"], signal));
+    return this.#inTurn(() => this.#steps(batches, firstStep, TRAINED.whole, signal));
   }
 
   trainEmbeddingSteps(
@@ -191,11 +197,11 @@ class CompiledModel implements TrainingModel {
     firstStep: number,
     signal?: AbortSignal,
   ): Promise<StepResult[]> {
-    return this.#inTurn(() => this.#steps(batches, firstStep, ["embedding"], signal));
+    return this.#inTurn(() => this.#steps(batches, firstStep, TRAINED.embedding, signal));
   }
 
-  get stepsPerRun(): number {
-    return this.#engine.stepsPerRun;
+  stepsPerRun(kind: StepKind): number {
+    return this.#engine.stepsPerRun(TRAINED[kind]);
   }
 
   evaluate(batch: Batch, signal?: AbortSignal): Promise<{ nats: number; tokens: number }> {

@@ -64,6 +64,8 @@ export interface StepResult {
   readonly isSkipped?: true;
 }
 
+export type StepKind = "whole" | "embedding";
+
 /** Bytes that went between the host's memory and a device's. */
 export interface Transfers {
   readonly toDeviceBytes: number;
@@ -94,8 +96,11 @@ export interface TrainingModel {
     firstStep: number,
     signal?: AbortSignal,
   ): Promise<StepResult[]>;
-  /** How many steps are well asked for at once: more than 1 where they then cost less (cuda). May change with each call. */
-  readonly stepsPerRun: number;
+  /**
+   * How many steps, of the embedding alone or of all, are well asked for at once: more than 1 where they then cost less (cuda).
+   * May change with each call.
+   */
+  stepsPerRun(kind: StepKind): number;
   /** Summed cross-entropy in nats of any number of sequences that is a multiple of the micro-batch; nothing moves. */
   evaluate(batch: Batch, signal?: AbortSignal): Promise<{ nats: number; tokens: number }>;
   readBody(): Promise<Float32Array>;

@@ -55,7 +55,9 @@ export class HostEngine implements StepEngine {
     this.#optimizer = new HostOptimizer(parts, this.#helper);
   }
 
-  readonly stepsPerRun = 1;
+  stepsPerRun(): number {
+    return 1;
+  }
 
   async prepare(trained: readonly ParameterGroup[]): Promise<void> {
     await this.#gradientSession(trained);

@@ -161,7 +161,7 @@ describe("steps in one loop", () => {
       expect(learningRate).toBe(expected[step]!.learningRate);
     }
     expectClose(await loop.readState(), await host.readState());
-    expect([loop.stepsPerRun, host.stepsPerRun]).toEqual([4, 1]);
+    expect([loop.stepsPerRun("whole"), host.stepsPerRun("whole")]).toEqual([4, 1]);
   });
 
   it("of the embedding alone leave the body where it is", async () => {

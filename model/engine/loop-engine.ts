@@ -32,17 +32,19 @@ interface LoopGroup extends GroupState {
 
 export class LoopEngine implements StepEngine {
   readonly #setting: EngineSetting;
-  readonly #length: RunLength;
+  readonly #given: number | undefined;
+  /** By what is trained: steps of the embedding alone move less, and are shorter. */
+  readonly #lengths = new Map<string, RunLength>();
   readonly groups: Readonly<Record<ParameterGroup, LoopGroup>>;
 
   constructor(setting: EngineSetting, stepsPerRun?: number) {
     this.#setting = setting;
-    this.#length = new RunLength(stepsPerRun);
+    this.#given = stepsPerRun;
     this.groups = { body: this.#makeGroup("body"), embedding: this.#makeGroup("embedding") };
   }
 
-  get stepsPerRun(): number {
-    return this.#length.steps;
+  stepsPerRun(trained: readonly ParameterGroup[]): number {
+    return this.#lengthOf(trained).steps;
   }
 
   async prepare(trained: readonly ParameterGroup[]): Promise<void> {
@@ -53,7 +55,7 @@ export class LoopEngine implements StepEngine {
   async steps(steps: readonly EngineStep[]): Promise<StepOutcome[]> {
     const startedMs = performance.now();
     const outcomes = await this.#run(steps);
-    this.#length.add(steps.length, performance.now() - startedMs);
+    this.#lengthOf(steps[0]!.trained).add(steps.length, performance.now() - startedMs);
     const sound = outcomes.findIndex((outcome) => !isSound(outcome));
     if (sound > 0) await this.#run(steps.slice(0, sound));
     const taken = sound === -1 ? steps.length : sound;
@@ -127,6 +129,12 @@ export class LoopEngine implements StepEngine {
       feeds[stepInputs.biasCorrection2(name)] = perStep((_, at) => 1 - beta2 ** (momentSteps + at + 1));
     }
     return feeds;
+  }
+
+  #lengthOf(trained: readonly ParameterGroup[]): RunLength {
+    const length = this.#lengths.get(`${trained}`) ?? new RunLength(this.#given);
+    this.#lengths.set(`${trained}`, length);
+    return length;
   }
 
   #session(trained: readonly ParameterGroup[]): Promise<Session> {

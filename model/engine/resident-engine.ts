@@ -50,7 +50,9 @@ export class ResidentEngine implements StepEngine {
     this.groups = { body: this.#makeGroup("body"), embedding: this.#makeGroup("embedding") };
   }
 
-  readonly stepsPerRun = 1;
+  stepsPerRun(): number {
+    return 1;
+  }
 
   async prepare(trained: readonly ParameterGroup[]): Promise<void> {
     await (this.#inOnePass ? this.#trainSession(trained) : this.#gradientSession(trained));

@@ -40,8 +40,8 @@ export interface StepEngine {
   readonly groups: Readonly<Record<ParameterGroup, GroupState>>;
   /** Compiles the step that moves these groups. */
   prepare(trained: readonly ParameterGroup[]): Promise<void>;
-  /** How many steps are well asked for at once: 1 unless that makes them cheaper. May change after each call. */
-  readonly stepsPerRun: number;
+  /** How many steps of these groups are well asked for at once: 1 unless that makes them cheaper. May change after each call. */
+  stepsPerRun(trained: readonly ParameterGroup[]): number;
   /**
    * Takes steps in their order, at least one, all of the same groups and scale. There are fewer outcomes than steps where one is not sound
    * (it is the last, and has not happened), was called off or failed: what went before it has happened.

@@ -69,7 +69,7 @@ export async function calibrate(config: ModelConfig, options: CalibrationOptions
     for (let run = 0; run < WARM_UP_RUNS + TIMED_RUNS; run++) {
       // A step blocks this thread: signals are heard between two of them.
       await nextTurn(undefined, { signal: options.signal });
-      const batches = Array.from({ length: model.stepsPerRun }, () => batch);
+      const batches = Array.from({ length: model.stepsPerRun("whole") }, () => batch);
       const startedMs = performance.now();
       await model.trainSteps(batches, steps);
       const stepMs = (performance.now() - startedMs) / batches.length;

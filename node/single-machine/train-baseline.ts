@@ -189,7 +189,7 @@ class BaselineTraining {
     const { localSteps, optimizer, freezeBody } = this.#options;
     const { step } = this.#progress;
     const most = Math.min(localSteps - (step % localSteps), optimizer.totalSteps - step);
-    const count = Math.min(most, this.#model.stepsPerRun);
+    const count = Math.min(most, this.#model.stepsPerRun(freezeBody ? "embedding" : "whole"));
     const batches = this.#batches.next(count);
     const results = freezeBody
       ? await this.#model.trainEmbeddingSteps(batches, step, signal)

@@ -114,7 +114,7 @@ export class RoundTrainer {
       signal.throwIfAborted();
       const step = this.#progress.warmUpSteps;
       const taken = await this.#onNextBatches(
-        steps - step,
+        Math.min(steps - step, model.stepsPerRun("embedding")),
         (batches) => model.trainEmbeddingSteps(batches, step, signal),
         signal,
       );
@@ -250,7 +250,7 @@ export class RoundTrainer {
     const { model, nowMs } = this.#modules;
     const { round, step } = this.#progress;
     const taken = await this.#onNextBatches(
-      this.#plan.localSteps - step,
+      Math.min(this.#plan.localSteps - step, model.stepsPerRun("whole")),
       (batches) => model.trainSteps(batches, round * this.#plan.localSteps + step, signal),
       signal,
     );
@@ -309,14 +309,14 @@ export class RoundTrainer {
     this.#savedAtMs = nowMs();
   }
 
-  /** Steps on the next batches, `most` or fewer. The first counts as used unless the signal called it off, the others if taken. */
+  /** Steps on the next batches. The first counts as used unless the signal called it off, the others if taken. */
   async #onNextBatches(
-    most: number,
+    count: number,
     take: (batches: readonly Batch[]) => Promise<readonly StepResult[]>,
     signal: AbortSignal,
   ): Promise<readonly { batch: Batch; loss: number; computeMs: number }[]> {
-    const { model, nowMs } = this.#modules;
-    const batches = this.#batches.next(Math.min(most, model.stepsPerRun));
+    const { nowMs } = this.#modules;
+    const batches = this.#batches.next(count);
     try {
       const taken = await this.#inTurn(async () => {
         const startedMs = nowMs();
