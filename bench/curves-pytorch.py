@@ -4,6 +4,7 @@ Driven over pipes by bench/curves.ts. The setting is JSON: config and optimizer 
 the files' paths and the number of held-out batches of each corpus. One line of JSON when ready; then
     train N     N steps on the next batches, answered with {"steps": [{loss, gradientNorm, learningRate}, ...]}
     evaluate    answered with {"nats": [...]}: summed cross-entropy of each corpus' held-out batches
+--exact-norm sums the gradients' squares in float64, which clip_grad_norm_ does in float32, over millions of values one after another.
 The schedule is computed here, from the optimizer's settings. Runs with PyTorch 1.13 and newer. Decides nothing.
 """
 import argparse
@@ -33,10 +34,20 @@ def rate_factor(optimizer):
     return factor
 
 
+def clip_by_exact_norm(parameters, most):
+    """As torch.nn.utils.clip_grad_norm_, but for the precision of the norm."""
+    gradients = [parameter.grad for parameter in parameters]
+    norm = math.sqrt(sum(gradient.double().square().sum().item() for gradient in gradients))
+    for gradient in gradients:
+        gradient.mul_(min(1.0, most / (norm + 1e-6)))
+    return torch.tensor(norm, dtype=torch.float64)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--setting", required=True)
     parser.add_argument("--threads", type=int, help="instead of the setting's")
+    parser.add_argument("--exact-norm", action="store_true")
     mpt.add_choices(parser)
     options = parser.parse_args()
     with open(options.setting) as file:
@@ -63,6 +74,7 @@ def main():
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_factor(hyper))
     compute = torch.compile(model) if options.compile else model
+    clip = clip_by_exact_norm if options.exact_norm else torch.nn.utils.clip_grad_norm_
 
     def batches_of(path, count):
         """[count, 2, batch, sequence]: inputs and targets of each."""
@@ -82,7 +94,7 @@ def main():
         optimizer.zero_grad(set_to_none=True)
         loss = compute(inputs, targets)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), hyper["gradientClip"])
+        norm = clip(list(model.parameters()), hyper["gradientClip"])
         optimizer.step()
         schedule.step()
         return {"loss": loss.item(), "gradientNorm": norm.item(), "learningRate": rate}
@@ -94,8 +106,8 @@ def main():
     def say(message):
         print(json.dumps(message), flush=True)
 
-    plural = "" if threads == 1 else "s"
-    say({"name": f"{name}, {threads} thread{plural}", "parameters": length})
+    name += f", {threads} thread{'' if threads == 1 else 's'}" + (", exact norm" if options.exact_norm else "")
+    say({"name": name, "parameters": length})
     for line in sys.stdin:
         task, *count = line.split()
         if task == "train":

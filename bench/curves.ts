@@ -38,7 +38,7 @@ const USAGE = `npm run bench -- curves [--json] [options]
   --held-out-tokens N   of each corpus (default 16384)
   --threads N           everyone's (default: all cores)
   --against CMD         a program to compare with, as often as given (default "python3 bench/curves-pytorch.py"; it takes
-                        --attention explicit, --adamw plain, --compile and --threads 1: other roundings of the same)
+                        --attention explicit, --adamw plain, --exact-norm, --compile and --threads 1: other roundings)
   --twin-threads N      trains ours once more with so many threads: how far rounding alone takes two trainings apart
   --seed N              of the weights and of the order of the text (default 1)
   --output FOLDER       writes curves.json and the plots there, anew after each evaluation`;
