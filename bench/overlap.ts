@@ -23,6 +23,8 @@ const USAGE = `npm run bench -- overlap [--json] [--shares LIST] [--rounds N] [-
   --rounds N     rounds, over which the learning rate's cosine runs (default 12)
   --steps N      steps that a peer trains in a round (default 25)
   --batch N      sequences in a batch (default 8)
+  --sequence N   tokens in a sequence (default the preset's)
+  --vocabulary S share of the demo's vocabularies; smaller ones make steps cheaper (default 1)
   --seeds N      runs of each, from seed 1 on (default 3)
 For each share: with overlap; without it in as many rounds; and without it in the time that the run with overlap takes,
 since a peer that waits takes 1 + share as long for a round.`;
@@ -46,6 +48,8 @@ export async function benchOverlap(args: string[]): Promise<void> {
       rounds: { type: "string", default: "12" },
       steps: { type: "string", default: "25" },
       batch: { type: "string", default: "8" },
+      sequence: { type: "string" },
+      vocabulary: { type: "string", default: "1" },
       seeds: { type: "string", default: "3" },
       help: { type: "boolean", default: false },
     },
@@ -56,11 +60,12 @@ export async function benchOverlap(args: string[]): Promise<void> {
   const configOf = (seed: number, itsRounds: number): RunConfig => {
     const training = { rounds: itsRounds, localSteps: Number(flags.steps), batchSize: Number(flags.batch) };
     const warmupSteps = Math.min(20, itsRounds * training.localSteps);
-    return parseRunConfig({ ...presets.tiny.config, seed, training: { ...training, warmupSteps } });
+    const model = flags.sequence === undefined ? {} : { sequenceLength: Number(flags.sequence) };
+    return parseRunConfig({ ...presets.tiny.config, seed, model, training: { ...training, warmupSteps } });
   };
   const config = configOf(1, rounds);
   if (!flags.json) console.log(heading(config));
-  await withTexts(config, async (texts) => {
+  const compare = async (texts: readonly PeerText[]) => {
     const train = async (share: number, itsRounds: number) => {
       const results: number[] = [];
       for (const seed of seeds) results.push(await trainTogether(configOf(seed, itsRounds), share, texts));
@@ -77,7 +82,8 @@ export async function benchOverlap(args: string[]): Promise<void> {
       if (!flags.json) console.log(row(outcome, outcomes[0]!));
     }
     if (flags.json) console.log(JSON.stringify({ machine: describeMachine(), flags, outcomes }));
-  });
+  };
+  await withTexts(config, compare, Number(flags.vocabulary));
 }
 
 interface Peer {
@@ -172,11 +178,11 @@ async function createPeer(text: PeerText, at: number, config: RunConfig, body: F
   return { text, model, trainer, batches, residual: new Float32Array(body.length) };
 }
 
-function heading({ training, averaging }: RunConfig): string {
+function heading({ training, averaging, model }: RunConfig): string {
   const { processor, node, onnxruntime } = describeMachine();
   return [
     `${processor}, Node ${node}, onnxruntime ${onnxruntime}`,
-    `tiny, 3 peers, ${training.rounds} rounds of ${training.localSteps} steps, batch ${training.batchSize}, codec ${averaging.codec}; ` +
+    `tiny, 3 peers, ${training.rounds} rounds of ${training.localSteps} steps, batch ${training.batchSize} of ${model.sequenceLength} tokens, codec ${averaging.codec}; ` +
       "bits per byte, mean over peers and seeds, and against waiting for the same rounds",
     "",
     "ahead    overlapping              waiting as long",

@@ -142,6 +142,10 @@ export class SimulatedPeer {
       this.round = event.round;
       if (event.round >= this.#options.trainer.endRound) this.restMs ??= this.#clock.nowMs();
     }
+    // With overlap only the end of the run leaves it without a step to take while a round is collected.
+    const { trainer, driver } = this.#options;
+    const isLast = event.type === "published" && event.round + 1 >= trainer.endRound;
+    if (isLast && driver.config.averaging.overlap === "on") this.restMs ??= this.#clock.nowMs();
     if (event.type === "round-applied") this.round = event.round + 1;
     if (event.type === "synced") this.round = event.round;
   }
