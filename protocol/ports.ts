@@ -149,7 +149,8 @@ export interface TrainerPort {
   /**
    * Trains round `round` from `body` up to the run's local steps. Where the trainer already stands inside this
    * round (resumed), or has unpublished progress from an expired one and `carry` is set, that progress is kept:
-   * theta = body - (start - theta). Rejects with AbortError when the signal fires; progress made is kept.
+   * theta = body - (start - theta). Rejects with AbortError when the signal fires; progress made is kept. With `goOn`
+   * trainAhead of the next round will be asked for at once, and may begin before.
    */
   trainRound(
     round: number,
@@ -157,6 +158,7 @@ export interface TrainerPort {
     carry: boolean,
     onStep: (step: number, bitsPerByte: number) => void,
     signal: AbortSignal,
+    goOn?: boolean,
   ): Promise<RoundTraining>;
   /**
    * Goes on with steps of `round` from where the trainer stands, after trainRound of the round before has resolved and

@@ -86,7 +86,7 @@ export type TrainerMethods = {
   create: { args: CreateOptions; progress: never; result: CreateResult };
   warmUp: { args: { held: Float32Array; steps: number }; progress: number; result: null };
   trainRound: {
-    args: { round: number; held: Float32Array; carry: boolean };
+    args: { round: number; held: Float32Array; carry: boolean; goOn: boolean };
     progress: { step: number; bitsPerByte: number };
     result: RoundResult;
   };

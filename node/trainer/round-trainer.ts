@@ -4,9 +4,11 @@
 import { countTargetBytes } from "#model/data/batches.ts";
 import { bitsPerByte, evaluateBitsPerByte } from "#model/eval/bits-per-byte.ts";
 import type { Batch, StepResult, TrainingModel, TrainingState } from "#model/types.ts";
+import { Ahead } from "./ahead.ts";
 import { BatchQueue, type BatchSource } from "./batch-queue.ts";
 import { rebase, subtract } from "./carry.ts";
 import type { GroupCheckpoint, GroupEmbedding, GroupResult } from "./group-embedding.ts";
+import { RoundEnd } from "./round-end.ts";
 import {
   addTally,
   beginRound,
@@ -50,8 +52,7 @@ export class RoundTrainer {
   readonly #progress: RoundProgress;
   #start: Float32Array;
   #handed: HandedRound | undefined;
-  /** Steps that are being taken ahead; where `superseded`, no further one is begun. */
-  #ahead: { superseded: boolean; readonly ended: Promise<void> } | undefined;
+  #ahead: Ahead | undefined;
   #inRound = false;
   /** The round that needs no more than one step; the one in hand is taken to its end. */
   #enoughFor = -1;
@@ -61,8 +62,7 @@ export class RoundTrainer {
   readonly #batches: BatchQueue;
   /** The model does one thing at a time: a step, a look at held-out text, a move of its parameters, a save. */
   #turn: Promise<unknown> = Promise.resolve();
-  /** Whoever waits for the end of a local round to take the group's progress. */
-  #groupWaiting: ((result: GroupResult) => void) | undefined;
+  readonly #roundEnd = new RoundEnd<GroupResult>();
 
   private constructor(
     plan: RoundPlan,
@@ -126,7 +126,8 @@ export class RoundTrainer {
   /**
    * Trains `round` from `held` until the run's local steps are done. Progress of the same round (a resume) or, with
    * `carry`, of one whose update was never published is moved onto it: theta = held - (start - theta). So is what was
-   * trained ahead, in any case. An AbortError leaves the progress made in the checkpoint.
+   * trained ahead, in any case. An AbortError leaves the progress made in the checkpoint. With `goOn` the next round's steps
+   * begin as soon as the result is made, for trainAhead to be asked for.
    */
   async trainRound(
     round: number,
@@ -134,6 +135,7 @@ export class RoundTrainer {
     carry: boolean,
     onStep: (step: number, bitsPerByte: number) => void,
     signal: AbortSignal,
+    goOn = false,
   ): Promise<RoundResult> {
     this.#inRound = true;
     try {
@@ -147,8 +149,10 @@ export class RoundTrainer {
       } finally {
         await this.save();
       }
-      if (collected !== undefined) this.#groupWaiting?.(collected);
-      return await this.#inTurn(() => this.#result());
+      if (collected !== undefined) this.#roundEnd.give(collected);
+      const result = await this.#inTurn(() => this.#result());
+      if (goOn) this.#goAhead(round + 1);
+      return result;
     } finally {
       this.#inRound = false;
       this.#idle.begin();
@@ -166,20 +170,18 @@ export class RoundTrainer {
   ): Promise<void> {
     // Asked again of a new process, when the round itself has begun.
     if (this.#inRound) return;
-    const { promise: ended, resolve } = Promise.withResolvers<void>();
-    const ahead = { superseded: false, ended };
-    this.#ahead = ahead;
+    const ahead = this.#ahead?.round === round ? this.#ahead : this.#goAhead(round);
+    const stop = () => ahead.stop.abort(signal.reason);
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+    const { step, nats, bytes } = this.#progress;
+    if (this.#progress.round === round && step > 0) onStep(step, bitsPerByte(nats, bytes));
+    ahead.onStep = onStep;
     try {
-      await this.#inTurn(() => this.#enterAhead(round));
-      this.#progress.idleMs += this.#idle.end();
-      while (this.#isUnfinished && !ahead.superseded) await this.#step(onStep, signal);
+      await ahead.ended;
     } catch (error) {
       if (signal.aborted) await this.save();
       throw error;
-    } finally {
-      this.#ahead = undefined;
-      this.#idle.begin();
-      resolve();
     }
   }
 
@@ -204,7 +206,7 @@ export class RoundTrainer {
    */
   async collectGroup(when: "round-end" | "now", signal: AbortSignal): Promise<GroupResult> {
     const group = this.#group();
-    if (when === "round-end" && !group.isDue) return this.#atRoundEnd(signal);
+    if (when === "round-end" && !group.isDue) return this.#roundEnd.wait(signal);
     return this.#inTurn(async () => {
       const result = await group.collect(this.#modules.model);
       await this.#save();
@@ -230,12 +232,31 @@ export class RoundTrainer {
     return this.#inTurn(() => this.#save());
   }
 
+  #goAhead(round: number): Ahead {
+    const ahead = new Ahead(round);
+    this.#ahead = ahead;
+    ahead.ended = this.#takeAhead(ahead).finally(() => {
+      this.#ahead = undefined;
+      this.#idle.begin();
+    });
+    // An error is for those who ask for the steps; the others meet it in the next one.
+    ahead.ended.catch(() => undefined);
+    return ahead;
+  }
+
+  async #takeAhead(ahead: Ahead): Promise<void> {
+    await this.#inTurn(() => this.#enterAhead(ahead.round));
+    this.#progress.idleMs += this.#idle.end();
+    const onStep = (step: number, bits: number) => ahead.onStep(step, bits);
+    while (this.#isUnfinished && !ahead.superseded) await this.#step(onStep, ahead.stop.signal);
+  }
+
   /** Whether anything was being trained ahead. */
   async #endAhead(): Promise<boolean> {
     const ahead = this.#ahead;
     if (ahead === undefined) return false;
     ahead.superseded = true;
-    await ahead.ended;
+    await ahead.ended.catch(() => undefined);
     return true;
   }
 
@@ -277,23 +298,7 @@ export class RoundTrainer {
   async #endGroupRound(): Promise<GroupResult | undefined> {
     const { group, model } = this.#modules;
     group?.roundEnded();
-    return this.#groupWaiting === undefined ? undefined : group?.collect(model);
-  }
-
-  #atRoundEnd(signal: AbortSignal): Promise<GroupResult> {
-    return new Promise((resolve, reject) => {
-      signal.throwIfAborted();
-      const leave = () => {
-        this.#groupWaiting = undefined;
-        reject(signal.reason);
-      };
-      this.#groupWaiting = (result) => {
-        this.#groupWaiting = undefined;
-        signal.removeEventListener("abort", leave);
-        resolve(result);
-      };
-      signal.addEventListener("abort", leave, { once: true });
-    });
+    return this.#roundEnd.isAwaited ? group?.collect(model) : undefined;
   }
 
   async #save(): Promise<void> {

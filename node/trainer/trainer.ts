@@ -100,12 +100,13 @@ export class Trainer implements TrainerPort {
     carry: boolean,
     onStep: (step: number, bitsPerByte: number) => void,
     signal: AbortSignal,
+    goOn = false,
   ): Promise<RoundTraining> {
     const held = this.#held.gather(shared);
     const noteStep = this.#notingSteps((step, bitsPerByte: number) => onStep(step, bitsPerByte));
     const result = await this.#ask(
       "trainRound",
-      { round, held, carry },
+      { round, held, carry, goOn },
       {
         onProgress: ({ step, bitsPerByte }) => noteStep(step, bitsPerByte),
         signal,

@@ -152,8 +152,10 @@ const handlers: Handlers<TrainerMethods> = {
     await rounds().warmUp(held, steps, report, signal);
     return null;
   },
-  trainRound: ({ round, held, carry }, report, signal) =>
-    rounds().trainRound(round, held, carry, (step, bitsPerByte) => report({ step, bitsPerByte }), signal),
+  trainRound: ({ round, held, carry, goOn }, report, signal) => {
+    const onStep = (step: number, bitsPerByte: number) => report({ step, bitsPerByte });
+    return rounds().trainRound(round, held, carry, onStep, signal, goOn);
+  },
   trainAhead: async ({ round }, report, signal) => {
     await rounds().trainAhead(round, (step, bitsPerByte) => report({ step, bitsPerByte }), signal);
     return null;

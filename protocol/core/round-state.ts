@@ -183,3 +183,7 @@ export const reachOf = ({ openRounds }: RoundRules): number => Math.max(1, openR
 /** The first open round while the peer stands in `round`. */
 export const closedRoundAt = (round: number, rules: RoundRules): number =>
   Math.max(0, round - rules.openRounds + 1);
+
+/** Whether steps of `round` are taken while the one before is collected; none of a round that nobody here wishes for. */
+export const goesAhead = ({ overlap, rounds }: RoundRules, round: number): boolean =>
+  overlap && (rounds === undefined || round < rounds);

@@ -22,7 +22,7 @@ import {
 } from "./joining.ts";
 import { endWhenOthersWait } from "./pacing.ts";
 import type { Effect, EventOf, RoundEvent } from "./round-events.ts";
-import { type RoundState, reachOf } from "./round-state.ts";
+import { goesAhead, type RoundState, reachOf } from "./round-state.ts";
 import { ask, change, enterPhase, note, type Turn } from "./turn.ts";
 import type { Phase } from "./types.ts";
 
@@ -172,8 +172,7 @@ function onTrained(turn: Turn, { round }: EventOf<"trained">) {
 
 /** While an update is made, travels and is averaged, the trainer goes on with what comes next anyway. */
 function goAhead(turn: Turn, round: number) {
-  const { overlap, rounds } = turn.state.rules;
-  if (!overlap || (rounds !== undefined && round >= rounds)) return;
+  if (!goesAhead(turn.state.rules, round)) return;
   change(turn, { aheadSteps: 0 });
   ask(turn, { type: "train-ahead", round });
 }

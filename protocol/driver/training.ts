@@ -1,6 +1,7 @@
 // Local training on behalf of the round logic: one call of the trainer at a time, abortable, results kept until they
 // are published.
 import type { EffectOf } from "../core/round-events.ts";
+import { goesAhead } from "../core/round-state.ts";
 import type { DriverContext } from "./context.ts";
 
 /**
@@ -20,12 +21,13 @@ export function reclaimProgress(context: DriverContext, round: number): void {
 }
 
 export function train(context: DriverContext, { round, carry }: EffectOf<"train">): void {
-  const { trainingLane, ledger, modules, dispatch, trained } = context;
+  const { trainingLane, ledger, modules, dispatch, trained, state } = context;
   const task = async (signal: AbortSignal) => {
     const baseRoot = ledger.roots().root;
     const onStep = (step: number, bitsPerByte: number) =>
       dispatch({ type: "stepped", round, step, bitsPerByte });
-    const result = await modules.trainer.trainRound(round, ledger.body(), carry, onStep, signal);
+    const goOn = goesAhead(state().rules, round + 1);
+    const result = await modules.trainer.trainRound(round, ledger.body(), carry, onStep, signal, goOn);
     // Finished although it was told to stop: the trainer carries this progress into its next round.
     if (signal.aborted) return;
     // What was not drawn is handed over again, with more.
