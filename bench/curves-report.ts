@@ -65,6 +65,13 @@ export function distinct(labels: readonly string[]): string[] {
   });
 }
 
+/** As short as a legend needs it: what two labels of `distinct` have in common is said once. */
+export function pairLabel(first: string, second: string): string {
+  const baseOf = (label: string) => label.replace(/ \(\d+\)$/, "");
+  const base = baseOf(first);
+  return `${first} – ${base === baseOf(second) ? second.slice(base.length + 1) : second}`;
+}
+
 /** By file name: held-out bits per byte, the training loss, and how the differences grow. */
 export function plotsOf(
   curves: readonly Curve[],
@@ -115,7 +122,7 @@ function growthOf(first: Curve, second: Curve): Series {
   const all = distances(first.losses, second.losses);
   const size = Math.ceil(all.length / WINDOWS);
   return {
-    label: `${first.label} and ${second.label}`,
+    label: pairLabel(first.label, second.label),
     points: Array.from({ length: Math.ceil(all.length / size) }, (_, at) => ({
       x: at * size,
       y: Math.log10(Math.max(LEAST_DIFFERENCE, ...all.slice(at * size, (at + 1) * size))),

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { demoCorpora } from "../node/demo/corpora.ts";
 import { benchCurves, type CurvesReport } from "./curves.ts";
 import type { Curve } from "./curves-contest.ts";
-import { differencesOf, distinct, plotsOf } from "./curves-report.ts";
+import { differencesOf, distinct, pairLabel, plotsOf } from "./curves-report.ts";
 
 const MICRO = ["--blocks", "2", "--width", "12", "--heads", "3", "--vocabulary", "300", "--batch", "2"];
 const STEPS = [
@@ -60,7 +60,7 @@ describe("the comparison of two trainings", () => {
 
   it("has the curves of exact arithmetic, from the same weights on the same batches with the same schedule", () => {
     const [ours, twin, exact] = report.curves as [Curve, Curve, Curve];
-    expect(twin).toMatchObject({ label: "glossa's twin", name: "glossa, 2 threads" });
+    expect(twin).toMatchObject({ label: "glossa (2)", name: "glossa, 2 threads" });
     expect(exact.name).toBe("the interpreter in float64");
     expect(ours.losses).toHaveLength(5);
     expect(ours.evaluations.map(({ step }) => step)).toEqual([0, 2, 4, 5]);
@@ -173,6 +173,7 @@ describe("differences of curves", () => {
     const plots = plotsOf(curves, { parameters: 10_200_000 });
     const lines = (name: string) => plots.get(name)!.match(/class="series"/g)!.length / 2;
     expect(lines("differences.svg")).toBe(3);
+    expect(plots.get("differences.svg")).toContain(">P 1 – P 2<");
     expect(lines("bits-per-byte.svg")).toBe(4);
     expect(lines("loss.svg")).toBe(2);
     expect(plots.get("loss.svg")).toContain("10.2 million parameters");
@@ -180,6 +181,8 @@ describe("differences of curves", () => {
 
   it("bear labels that differ", () => {
     expect(distinct(["a", "b", "a", "a"])).toEqual(["a", "b", "a (2)", "a (3)"]);
+    expect(pairLabel("a", "b (2)")).toBe("a – b (2)");
+    expect(pairLabel("a", "a (3)")).toBe("a – (3)");
   });
 });
 

@@ -171,7 +171,7 @@ export async function measureCurves(
     const ours: TrainingModelOptions = { config, optimizer, batchSize, device: "cpu", body, embedding };
     contestants.push(await startOurs("glossa", { ...ours, threads }, data));
     if (twinThreads !== undefined) {
-      contestants.push(await startOurs("glossa's twin", { ...ours, threads: twinThreads }, data));
+      contestants.push(await startOurs("glossa", { ...ours, threads: twinThreads }, data));
     }
     const skipped: CurvesReport["skipped"][number][] = [];
     const settingFile = join(folder, "setting.json");
