@@ -21,12 +21,19 @@ export function signsOf(update: GridUpdate, layout: ParameterLayout, { rms }: Up
   const down = new Uint32Array(words);
   forEachGridPart(update, layout, (tensor, offset, grid) => {
     const least = rms[tensor]! / 2;
-    for (let at = 0; at < grid.length; at++) {
-      const value = grid[at]!;
-      if (value === 0 || Math.abs(value) < least) continue;
-      const index = offset + at;
-      const signs = value > 0 ? up : down;
-      signs[index >>> 5] = signs[index >>> 5]! | (1 << (index & 31));
+    if (least === 0) return;
+    for (let at = 0; at < grid.length; ) {
+      const word = (offset + at) >>> 5;
+      const end = Math.min(grid.length, 32 * (word + 1) - offset);
+      let upper = 0;
+      let lower = 0;
+      for (let bit = 1 << ((offset + at) & 31); at < end; at++, bit <<= 1) {
+        const value = grid[at]!;
+        upper |= value >= least ? bit : 0;
+        lower |= value <= -least ? bit : 0;
+      }
+      up[word] = up[word]! | upper;
+      down[word] = down[word]! | lower;
     }
   });
   return { up, down };
