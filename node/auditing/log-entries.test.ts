@@ -26,7 +26,10 @@ async function history(): Promise<UpdateHistory> {
   made.add({ kind: "named", peer: bea.peer, name: "\u001b[2Jbea" });
   const updates = [
     { envelope: await signed(4, ada) },
-    { envelope: await signed(4, bea), late: true as const, heldRows: 300 },
+    {
+      envelope: await signed(4, bea),
+      ...{ late: true as const, heldRows: 300, restraint: { why: "clipped" as const, kept: 0.034 } },
+    },
   ];
   made.add({ kind: "round", round: 4, root: "56".repeat(32), timeMs: 1, updates });
   made.add({ kind: "round", round: 6, root: HASH, timeMs: 2, updates: [{ envelope: await signed(6, ada) }] });
@@ -44,7 +47,9 @@ test("a log says who gave what, whence a body came, and which rounds it cannot s
   ]);
   const text = entries.flatMap((entry) => entryText(entry, plain)).join("\n");
   expect(text).toContain(`joined with the body of [2Jbea …${bea.peer.slice(-8)}`);
-  expect(text).toMatch(/\[2Jbea +…\S{8} +51\.2k +2\.346 +7\.34 kB +int4 +256 +34343434 +late, 300 rows/);
+  expect(text).toMatch(
+    /\[2Jbea +…\S{8} +51\.2k +2\.346 +7\.34 kB +int4 +256 +34343434 +clipped to 3%, late, 300 rows/,
+  );
   expect(text).toContain("round 5  its record is damaged");
   expect(text).not.toContain("\u001b");
   expect(entryLine(entries[1]!, plain)).toBe(

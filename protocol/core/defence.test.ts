@@ -179,6 +179,15 @@ describe("a defence", () => {
     expect(averaged("majority", updates).restraints).toMatchObject([{ key: "a/0", why: "opposed" }]);
   });
 
+  it.each(ON)("clips nobody where two cannot say who of them is loud: %s", (rule) => {
+    const loud = dense(honest(2).map((value) => 30 * value));
+    const pair = [
+      ["a/1", dense(honest(1))],
+      ["a/2", loud],
+    ] as const;
+    expect(averaged(rule, pair)).toMatchObject({ root: averaged("none", pair).root, restraints: [] });
+  });
+
   it("is not moved by updates of nothing", () => {
     const zero = dense(new Float32Array(layout.total));
     const updates = Array.from(

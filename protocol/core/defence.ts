@@ -28,9 +28,9 @@ export function opposing<Update>(
   agrees: (a: Update, b: Update) => number,
 ): boolean[] {
   if (updates.length < FEWEST_JUDGED) return updates.map(() => false);
-  const scores = updates.map((a) => upperMedian(jury.filter((b) => b !== a).map((b) => agrees(a, b))));
-  const middle = upperMedian(scores);
-  const deviation = upperMedian(scores.map((score) => Math.abs(score - middle)));
+  const scores = updates.map((a) => upperMedian(jury.filter((b) => b !== a).map((b) => agrees(a, b)))!);
+  const middle = upperMedian(scores)!;
+  const deviation = upperMedian(scores.map((score) => Math.abs(score - middle)))!;
   const margin = Math.max(AGREEMENT_MARGIN, AGREEMENT_DEVIATIONS * deviation);
   const out = scores.map((score) => score < Math.min(0, middle) - margin);
   // Where there is no majority nobody is judged by it.
@@ -43,11 +43,11 @@ export function clipFactors(updates: readonly UpdateTraits[]): (Float64Array | u
   const factors = updates.map(() => new Float64Array(tensors).fill(1));
   for (let tensor = 0; tensor < tensors; tensor++) {
     const values = updates.map(({ rms }) => rms[tensor]!);
-    const bound = TENSOR_RATIO * lowerMedianAbove0(values);
+    const bound = TENSOR_RATIO * medianAbove0(values);
     for (const [at, rms] of values.entries()) if (rms > bound) factors[at]![tensor] = bound / rms;
   }
   const wholes = updates.map((traits, at) => wholeRms(traits, factors[at]!));
-  const bound = WHOLE_RATIO * lowerMedianAbove0(wholes);
+  const bound = WHOLE_RATIO * medianAbove0(wholes);
   for (const [at, whole] of wholes.entries()) {
     if (whole > bound)
       for (let tensor = 0; tensor < tensors; tensor++) factors[at]![tensor]! *= bound / whole;
@@ -68,11 +68,9 @@ export function wholeRms({ rms, counts }: UpdateTraits, factors: Float64Array): 
 }
 
 /** Infinity where there are none above 0: nothing is then clipped. */
-const lowerMedianAbove0 = (values: readonly number[]): number => {
-  const sorted = ascending(values.filter((value) => value > 0));
-  return sorted[(sorted.length - 1) >> 1] ?? Number.POSITIVE_INFINITY;
-};
+const medianAbove0 = (values: readonly number[]): number =>
+  upperMedian(values.filter((value) => value > 0)) ?? Number.POSITIVE_INFINITY;
 
-const upperMedian = (values: readonly number[]): number => ascending(values)[values.length >> 1]!;
-
-const ascending = (values: readonly number[]): Float64Array => Float64Array.from(values).sort();
+/** Of two the greater: of two peers nobody can say which one is the liar. Undefined where there are none. */
+const upperMedian = (values: readonly number[]): number | undefined =>
+  Float64Array.from(values).sort()[values.length >> 1];

@@ -416,13 +416,13 @@ def agreement(a, b):
     return (1 if difference > 0 else -1) * beyond / shared if beyond > 0 else 0
 
 
-def upper_median(values):
+def median(values):
     return sorted(values)[len(values) // 2]
 
 
-def lower_median_above_0(values):
-    positive = sorted(value for value in values if value > 0)
-    return positive[(len(positive) - 1) // 2] if positive else inf
+def median_above_0(values):
+    positive = [value for value in values if value > 0]
+    return median(positive) if positive else inf
 
 
 def jury(updates):
@@ -444,9 +444,9 @@ def opposed(updates, layout, drawn):
             known[pair] = agreement(own[pair[0]], own[pair[1]])
         return known[pair]
 
-    scores = [upper_median([agrees(a, b) for b in drawn if b is not a]) for a in updates]
-    middle = upper_median(scores)
-    deviation = upper_median([abs(score - middle) for score in scores])
+    scores = [median([agrees(a, b) for b in drawn if b is not a]) for a in updates]
+    middle = median(scores)
+    deviation = median([abs(score - middle) for score in scores])
     bound = min(0, middle) - max(0.1, 6 * deviation)
     out = [update for update, score in zip(updates, scores) if score < bound]
     return out if 2 * len(out) < len(updates) else []
@@ -459,7 +459,7 @@ def clip(updates, layout):
     own = [traits(update["grid"], layout) for update in updates]
     factors = [[1.0] * len(layout) for _ in updates]
     for t in range(len(layout)):
-        bound = 3 * lower_median_above_0([o[t][0] for o in own])
+        bound = 3 * median_above_0([o[t][0] for o in own])
         for f, o in zip(factors, own):
             if o[t][0] > bound:
                 f[t] = bound / o[t][0]
@@ -471,7 +471,7 @@ def clip(updates, layout):
         return sqrt(squares / sum(count for _, count in o))
 
     wholes = [whole(o, f) for o, f in zip(own, factors)]
-    bound = 1.5 * lower_median_above_0(wholes)
+    bound = 1.5 * median_above_0(wholes)
     return [[x * (bound / w) for x in f] if w > bound else f for f, w in zip(factors, wholes)]
 
 
