@@ -34,6 +34,7 @@ async function openLedger(own: Float32Array) {
   const modules = {
     arithmetic: new LocalArithmetic(options),
     store: memoryStore(new MemoryDisk(), new Power()),
+    nowMs: () => 0,
   };
   const zeros = () => new Float32Array(layout.total);
   const start = { closedRound: 0, closedBody: zeros(), round: 0, residual: zeros(), pendingOwn: [] };
