@@ -7,6 +7,7 @@ import { allOpSamples } from "../testing/op-samples.ts";
 import { runOnCpu } from "../testing/run-on-cpu.ts";
 import { interpret } from "./interpreter.ts";
 import { createSession, hostData, hostTensor, IN_PLACE_ONLY, type Session, scalarTensor } from "./session.ts";
+import { TransferMeter } from "./transfer-meter.ts";
 
 /** A few units in float32's last place (6e-8) for sums of the samples' length. */
 const FLOAT32_TOLERANCE = 2e-6;
@@ -137,6 +138,29 @@ describe("a session on the cpu", () => {
     expect(hostData(values)[rows]).toBe(8);
     await session.dispose();
   });
+
+  it.each([false, true])(
+    "counts what it is given and gives in host memory (in place only: %s)",
+    async (inPlaceOnly) => {
+      const b = new GraphBuilder();
+      const rows = b.gather(b.input("table", [5, 3]), b.input("ids", [2], "int32"));
+      const meter = new TransferMeter();
+      const session = await createSession(
+        emitOnnx(b.build({ rows, first: b.reduceSum(rows, [0, 1]) }), { emptySequence: IN_PLACE_ONLY }),
+        { device: "cpu", inPlaceOnly },
+        meter,
+      );
+      const feeds = {
+        table: hostTensor(new Float32Array(15), [5, 3]),
+        ids: hostTensor(Int32Array.of(4, 0), [2]),
+      };
+      await session.run(feeds, { rows: hostTensor(new Float32Array(6), [2, 3]), first: scalarTensor(0) });
+      expect(meter.total).toEqual({ toDeviceBytes: 4 * 17, fromDeviceBytes: 4 * 7 });
+      await session.run(feeds, { first: scalarTensor(0) });
+      expect(meter.total).toEqual({ toDeviceBytes: 8 * 17, fromDeviceBytes: 4 * 8 });
+      await session.dispose();
+    },
+  );
 
   it("is not replaced by another device where the one asked for is missing", async () => {
     const b = new GraphBuilder();

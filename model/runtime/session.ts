@@ -128,9 +128,9 @@ export async function createSession(
   const skipsCopies = inPlaceOnly && (await bindingTraits()).skipsCopies;
   return {
     async run(feeds, fetches) {
-      if (skipsCopies) return runInPlace(session, feeds, fetches);
-      const outputs = await session.run(feeds, fetches);
+      const outputs = await (skipsCopies ? runInPlace(session, feeds, fetches) : session.run(feeds, fetches));
       meter?.count(hostBytes(feeds), hostBytes(outputs));
+      if (skipsCopies) return outputs;
       return Object.fromEntries(
         Object.entries(outputs).map(([name, output]) => [name, takeOutput(output, fetches[name] ?? null)]),
       );

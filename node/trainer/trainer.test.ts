@@ -9,6 +9,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { bodyLength } from "#model/architecture.ts";
 import type { Tokenizer } from "#model/tokenizer/tokenizer.ts";
 import { trainTokenizer } from "#model/tokenizer/train-tokenizer.ts";
+import { loadTrainerCheckpoint } from "./checkpoint-file.ts";
 import type { CreateOptions, PrepareOptions, PrepareProgress } from "./messages.ts";
 import { Trainer } from "./trainer.ts";
 
@@ -103,6 +104,27 @@ it("takes text to an update, and another life of it goes on where this one stopp
   expect(resumed).toMatchObject({ round: 0, step: 3, totalTokens: result.tokens });
   const again = await trainer.trainRound(0, options.genesis, false, () => undefined, never);
   expect(again.delta).toEqual(result.delta);
+});
+
+it("trains in float16 where it is asked to, keeps the scale of the loss, and goes on in either precision", async () => {
+  await trainer.prepare(prepareOptions(ownVocabulary(400)), () => undefined, never);
+  const options = await createOptions();
+  const half = { ...options, precision: "float16" } as const;
+  await trainer.create(half, never);
+  await trainer.trainRound(0, options.genesis, false, () => undefined, never);
+  const scaleKept = async () => (await loadTrainerCheckpoint(options.checkpointFile))!.state.lossScale;
+  expect(await scaleKept()).toEqual({ scale: 65_536, goodSteps: 3 });
+  for (const { precision, kept } of [
+    { precision: "float16", kept: { scale: 65_536, goodSteps: 6 } },
+    { precision: "float32", kept: undefined },
+  ] as const) {
+    await trainer.close();
+    trainer = new Trainer();
+    await trainer.prepare(prepareOptions(ownVocabulary(undefined)), () => undefined, never);
+    const { resumed } = await trainer.create({ ...options, precision }, never);
+    await trainer.trainRound(resumed!.round + 1, options.genesis, false, () => undefined, never);
+    expect(await scaleKept()).toEqual(kept);
+  }
 });
 
 it("never lets the vocabulary change under its embeddings", async () => {
