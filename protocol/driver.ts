@@ -141,6 +141,7 @@ class RoundDriver implements Driver {
         roots: ledger.roots(),
         round: ledger.round,
         publishedRound,
+        probation: checkpoint?.probation,
         experienced: checkpoint !== undefined,
         unpublished: progressRound === undefined ? undefined : progressRound > publishedRound,
         counted: ledger.counted(),
@@ -229,7 +230,7 @@ class RoundDriver implements Driver {
       state: () => this.#started().state,
       dispatch: (event) => this.#dispatch(event),
       note: (event) => this.#note(event),
-      save: (publishedRound) => this.#save(publishedRound),
+      save: (changes) => this.#save(changes),
     };
   }
 
@@ -348,11 +349,17 @@ class RoundDriver implements Driver {
     await this.#modules.network.publishPresence(presence).catch(() => {});
   }
 
-  async #save(publishedRound = this.#started().state.publishedRound): Promise<void> {
-    const { context } = this.#started();
+  async #save(changes: Parameters<DriverContext["save"]>[0] = {}): Promise<void> {
+    const { context, state } = this.#started();
+    const { publishedRound, probation } = { ...state, ...changes };
     if (!context.ledger.holdsBody) return;
     const presenceSequence = this.#presenceSequence;
-    await this.#modules.store.save({ ...context.ledger.checkpoint(), publishedRound, presenceSequence });
+    await this.#modules.store.save({
+      ...context.ledger.checkpoint(),
+      publishedRound,
+      probation,
+      presenceSequence,
+    });
   }
 
   async #finish(reason: Outcome["reason"]): Promise<void> {

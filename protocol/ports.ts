@@ -196,6 +196,8 @@ export interface ProtocolCheckpoint {
   /** Own updates of open and recently closed rounds: those that the plurality lacks go back into the residual. */
   readonly pendingOwn: readonly SignedUpdate[];
   readonly presenceSequence: number;
+  /** Of a newcomer: updates that it has yet to make before one counts whole. */
+  readonly probation?: number | undefined;
 }
 
 /** Durable storage. Writes are atomic: after kill -9 either the old or the new state is there, whole. */

@@ -94,7 +94,11 @@ export function roundOf({ round, root, timeMs, updates }: RoundRecord, context: 
       {
         ...{ author, name: nameOf(author, context.names), tokens, bitsPerByte, lossNatsPerToken },
         ...{ payload, payloadBytes, codec: context.config.averaging.codec },
-        ...{ weight: updateWeight(context.config, tokens), baseRoot, late: late === true },
+        ...{
+          weight: updateWeight(context.config, opened.value.message.announcement),
+          baseRoot,
+          late: late === true,
+        },
         ...(heldRows !== undefined && { heldRows }),
         ...(restraint !== undefined && { restraint }),
       },

@@ -100,7 +100,7 @@ export class Replay {
   }
 
   async #count(announcement: UpdateAnnouncement): Promise<void> {
-    const { round, author, payload: id, payloadBytes, tokens } = announcement;
+    const { round, author, payload: id, payloadBytes } = announcement;
     const payload = await this.#source.payload(id);
     if (payload === undefined) {
       const found = `the payload ${id} of ${author} is not there`;
@@ -120,7 +120,7 @@ export class Replay {
       round,
       updateKey(updateIdOf(announcement, sha256)),
       decoded.update,
-      updateWeight(this.#source.config, tokens),
+      updateWeight(this.#source.config, announcement),
       id,
     );
   }

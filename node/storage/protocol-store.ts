@@ -21,6 +21,7 @@ interface Meta {
   readonly closedRound: number;
   readonly round: number;
   readonly publishedRound: number;
+  readonly probation?: number | undefined;
   readonly presenceSequence: number;
   readonly updates: readonly StoredUpdate[];
   readonly pendingOwn: readonly StoredUpdate[];
@@ -151,11 +152,12 @@ export async function readProtocolCheckpoint(
 }
 
 function toContainer(checkpoint: ProtocolCheckpoint): Container {
-  const { closedRound, round, publishedRound, presenceSequence, updates, pendingOwn } = checkpoint;
+  const { closedRound, round, publishedRound, probation, presenceSequence, updates, pendingOwn } = checkpoint;
   const meta: Meta = {
     closedRound,
     round,
     publishedRound,
+    probation,
     presenceSequence,
     updates: updates.map(storeUpdate),
     pendingOwn: pendingOwn.map(storeUpdate),

@@ -114,6 +114,7 @@ export function onPublished(turn: Turn, { id, replaced, roots }: EventOf<"publis
     busy: undefined,
     publishedRound: Math.max(state.publishedRound, id.round),
     unpublished: false,
+    probation: probationAfter(state, id.round),
     roots,
     counted: withCounted(state.counted, id, replaced),
   });
@@ -144,3 +145,7 @@ export function leaveWhenSettled(turn: Turn) {
   enterPhase(turn, "done");
   ask(turn, { type: "send-presence", leaving: true }, { type: "finish", reason: "completed" });
 }
+
+/** What is left of a newcomer's probation once its update of `round` is made: each shortens it once. */
+export const probationAfter = ({ probation, publishedRound }: RoundState, round: number): number =>
+  round > publishedRound ? Math.max(0, probation - 1) : probation;

@@ -5,7 +5,7 @@ import { campToJoin, distances, donorsOf, pluralityRoots } from "./agreement.ts"
 import { isDrawnSoon } from "./crowd.ts";
 import { forgetClosed, onAnnounced } from "./intake.ts";
 import { active, DISTRUST_MS, distrust, isParticipating, type Member, trust } from "./membership.ts";
-import { campOfNewcomer, isReady, mustWarmUp } from "./newcomer.ts";
+import { campOfNewcomer, isReady, mustWarmUp, probationOf } from "./newcomer.ts";
 import type { EventOf } from "./round-events.ts";
 import { closedRoundAt, countedByRound, holdsBody, reachOf, type SyncReason } from "./round-state.ts";
 import { ask, change, enterPhase, note, type Turn } from "./turn.ts";
@@ -125,6 +125,7 @@ export function onSynced(turn: Turn, event: EventOf<"synced">) {
   const reason = state.sync?.reason ?? "behind";
   change(turn, {
     members: trust(state.members, donor),
+    probation: probationOf(state, round),
     round,
     roots,
     closedRoots: new Map([[closedRound, roots.closedRoot]]),

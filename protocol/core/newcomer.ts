@@ -33,6 +33,12 @@ function bodyHolders(state: RoundState, nowMs: number): readonly Member[] {
 export const isReady = ({ phase, closedRoot }: Presence): boolean =>
   phase !== "syncing" && phase !== "warming" && closedRoot !== NO_BODY;
 
+/** Once a body of `round` is taken: who has never taken part and joins a run that others have trained is on probation. */
+export function probationOf({ probation, sync, experienced, rules }: RoundState, round: number): number {
+  const isNewcomer = sync?.reason === "join" && round > 0 && !experienced;
+  return isNewcomer ? Math.max(0, rules.newcomerRounds - 1) : probation;
+}
+
 /** A peer that has never trained fits its embeddings to a body that others have trained, before it bends that body. */
 export const mustWarmUp = ({ experienced, rules }: RoundState): boolean =>
   !experienced && rules.embeddingWarmupSteps > 0;

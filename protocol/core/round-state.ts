@@ -15,6 +15,8 @@ export interface RoundRules {
   /** Rounds that accept updates: the current one and those before it. */
   readonly openRounds: number;
   readonly minimumPeers: number;
+  /** Updates over which a newcomer's weight grows. */
+  readonly newcomerRounds: number;
   /** Share of the participating peers whose updates a deadline needs. */
   readonly quorum: number;
   /** From a round's start to its close at the latest, quorum or not. */
@@ -78,6 +80,8 @@ export interface RoundState {
   readonly publishedRound: number;
   /** Local training since the last published update, to be carried into the next round. */
   readonly unpublished: boolean;
+  /** Updates of this peer, as a newcomer, that are yet to be made before one counts whole. */
+  readonly probation: number;
   /** A peer that has trained before does not fit its embeddings anew. */
   readonly experienced: boolean;
   /** What the driver does to the body right now; until it is done no round closes and no sync begins. */
@@ -122,6 +126,7 @@ export interface InitialState {
   readonly roots: BodyRoots;
   readonly round: number;
   readonly publishedRound: number;
+  readonly probation?: number | undefined;
   readonly experienced: boolean;
   /** Whether the trainer has progress that is not published; undefined: unless the round's update is. */
   readonly unpublished?: boolean | undefined;
@@ -129,9 +134,10 @@ export interface InitialState {
 }
 
 export function initialRoundState(initial: InitialState, nowMs: number): RoundState {
-  const { counted, unpublished, ...known } = initial;
+  const { counted, unpublished, probation = 0, ...known } = initial;
   return {
     ...known,
+    probation,
     phase: "waiting",
     startedMs: nowMs,
     phaseSinceMs: nowMs,

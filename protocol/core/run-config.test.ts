@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { RunConfigError } from "../errors.ts";
+import { vectors } from "./golden/vectors.ts";
 import { presetNames, presets } from "./presets.ts";
 import {
   parseRunConfig,
@@ -152,16 +154,19 @@ describe("an update's weight", () => {
   const tokens = parseRunConfig({ averaging: { weighting: "tokens" } });
   const full = tokensPerRound(tokens);
 
-  it("is one for everybody by default", () => {
+  it("is the same for everybody by default", () => {
     const uniform = parseRunConfig({});
-    expect([0, 1, full, full * 1000].map((count) => updateWeight(uniform, count))).toEqual([1, 1, 1, 1]);
+    const weights = [0, 1, full, full * 1000].map((count) => updateWeight(uniform, { tokens: count }));
+    expect(weights).toEqual([4, 4, 4, 4]);
+    const plain = parseRunConfig({ averaging: { newcomerRounds: 0 } });
+    expect(updateWeight(plain, { tokens: 5 })).toBe(1);
   });
 
   it("is 256 for a full round and follows the tokens in whole steps", () => {
     expect(full).toBe(16 * 128 * 25);
-    expect([full, full / 2, full * 2, full / 256].map((count) => updateWeight(tokens, count))).toEqual([
-      256, 128, 512, 1,
-    ]);
+    expect(
+      [full, full / 2, full * 2, full / 256].map((count) => updateWeight(tokens, { tokens: count })),
+    ).toEqual([256, 128, 512, 1]);
   });
 
   it.each([
@@ -171,6 +176,50 @@ describe("an update's weight", () => {
     [Number.MAX_SAFE_INTEGER, 2047],
     [Number.POSITIVE_INFINITY, 2047],
   ])("stays within 1 and 2,047 when a peer announces %s tokens", (count, weight) => {
-    expect(updateWeight(tokens, count)).toBe(weight);
+    expect(updateWeight(tokens, { tokens: count })).toBe(weight);
+  });
+
+  it.each([
+    ["uniform", undefined, [1, 2, 3, 4]],
+    ["tokens", undefined, [64, 128, 192, 256]],
+    ["uniform", 0, [1, 1, 1, 1]],
+    ["tokens", 0, [256, 256, 256, 256]],
+    ["uniform", 16, [13, 14, 15, 16]],
+  ] as const)(
+    "of a newcomer grows with each of its updates (%s, %s)",
+    (weighting, newcomerRounds, weights) => {
+      const config = parseRunConfig({ averaging: { weighting, newcomerRounds } });
+      const said = [3, 2, 1, undefined].map((probation) => ({ tokens: full, probation }));
+      expect(said.map((announcement) => updateWeight(config, announcement))).toEqual(weights);
+    },
+  );
+
+  it("is never more than that of the others, whatever a newcomer says, and never nothing", () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom("uniform", "tokens"),
+        fc.nat(16),
+        fc.oneof(fc.integer(), fc.double()),
+        fc.nat(2 * full),
+        (weighting, newcomerRounds, probation, count) => {
+          const config = parseRunConfig({ averaging: { weighting, newcomerRounds } });
+          const weight = updateWeight(config, { tokens: count, probation });
+          expect(Number.isInteger(weight)).toBe(true);
+          expect(weight).toBeGreaterThanOrEqual(1);
+          expect(weight).toBeLessThanOrEqual(updateWeight(config, { tokens: count }));
+        },
+      ),
+    );
+  });
+
+  it("is that of an independent implementation", () => {
+    for (const [weighting, newcomerRounds, count, probation, weight] of vectors.weights as Weight[]) {
+      const config = parseRunConfig({ averaging: { weighting, newcomerRounds } });
+      expect([count, probation, updateWeight(config, { tokens: count, probation })]).toEqual([
+        ...[count, probation, weight],
+      ]);
+    }
   });
 });
+
+type Weight = ["uniform" | "tokens", number, number, number, number];

@@ -6,6 +6,7 @@ import { CODEC_NAMES, DEFAULT_TOP_K, NEEDS_ERROR_FEEDBACK } from "./codec/regist
 import { MAX_TOP_K, MIN_TOP_K } from "./codec/topk-sections.ts";
 import { DEFENCES } from "./defence.ts";
 import { MAX_UPDATE_WEIGHT, MAX_UPDATES_PER_ROUND } from "./grid.ts";
+import type { UpdateAnnouncement } from "./types.ts";
 
 const integer = (min: number, max: number) => z.int().min(min).max(max);
 const real = (min: number, max: number) => z.number().min(min).max(max);
@@ -66,6 +67,11 @@ const averagingSchema = z.strictObject({
     .enum(["uniform", "tokens"])
     .default("uniform")
     .describe("weight of a peer's update: the same for all, or by the tokens it was trained on"),
+  newcomerRounds: integer(0, 16)
+    .default(4)
+    .describe(
+      "updates over which the weight of one who joins late grows to that of the others; 0: full at once",
+    ),
   cohort: integer(1, MAX_UPDATES_PER_ROUND)
     .default(32)
     .describe("updates that a round counts; of more peers a round draws so many"),
@@ -200,12 +206,19 @@ export const tokensPerRound = ({ model, training }: RunConfig): number =>
 const FULL_ROUND_WEIGHT = 256;
 
 /**
- * The integer weight, 1 to 2047, of an update that was trained on `tokens` tokens. Depends on the run's
- * configuration and the signed announcement only, so that all peers compute the same.
+ * The integer weight, 1 to 2047, of an update. Depends on the run's configuration and the signed announcement only, so that
+ * all peers compute the same. What a newcomer says of itself can only make it less.
  */
-export function updateWeight(config: RunConfig, tokens: number): number {
-  if (config.averaging.weighting === "uniform") return 1;
-  const weight = Math.round((FULL_ROUND_WEIGHT * tokens) / tokensPerRound(config));
+export function updateWeight(
+  config: RunConfig,
+  { tokens, probation = 0 }: Pick<UpdateAnnouncement, "tokens" | "probation">,
+): number {
+  const { weighting, newcomerRounds } = config.averaging;
+  const full = Math.max(1, newcomerRounds);
+  // NaN is no number of updates: whoever says it gets the least.
+  const grown = probation >= 0 ? Math.max(1, full - Math.floor(probation)) : probation < 0 ? full : 1;
+  if (weighting === "uniform") return grown;
+  const weight = Math.round(((FULL_ROUND_WEIGHT * tokens) / tokensPerRound(config)) * (grown / full));
   // NaN fails both comparisons of a clamp; a peer that announces it gets the least weight.
   return weight >= 1 ? Math.min(MAX_UPDATE_WEIGHT, weight) : 1;
 }

@@ -37,6 +37,8 @@ export interface UpdateAnnouncement {
   readonly tokens: number;
   readonly lossNatsPerToken: number;
   readonly bitsPerByte: number;
+  /** Of a newcomer: its updates after this one that do not count whole either, and one more. Missing: it counts whole. */
+  readonly probation?: number | undefined;
 }
 
 /** An announcement together with the exact signed bytes, so that any holder can pass it on and anyone can check it. */

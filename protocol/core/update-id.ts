@@ -19,12 +19,12 @@ export function updateIdOf(announcement: UpdateAnnouncement, hash: Hash): Update
 
 /** Hex SHA-256 over "glossa/update/1\n" and the canonical JSON of the announcement's fields. */
 export function statementOf(announcement: UpdateAnnouncement, hash: Hash): ContentId {
-  const { runId, round, author, payload, payloadBytes, baseRoot, tokens, lossNatsPerToken, bitsPerByte } =
-    announcement;
+  const { runId, round, author, payload, payloadBytes, baseRoot, tokens } = announcement;
+  const { lossNatsPerToken, bitsPerByte, probation } = announcement;
   // The compiler demands every field: what is signed and not in here could be told to each peer in another way.
   const said: { [Field in keyof Required<UpdateAnnouncement>]: UpdateAnnouncement[Field] } = {
     ...{ runId, round, author, payload, payloadBytes, baseRoot, tokens },
-    ...{ lossNatsPerToken, bitsPerByte },
+    ...{ lossNatsPerToken, bitsPerByte, probation },
   };
   return hexSha256(utf8(`glossa/update/1\n${canonicalJson(said)}`), hash);
 }

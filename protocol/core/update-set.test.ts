@@ -32,7 +32,7 @@ describe("an update's id", () => {
   it("changes with anything that is signed, and with nothing else", () => {
     const [first] = said as [UpdateAnnouncement];
     const statement = statementOf(first, sha256);
-    const others: { [Field in keyof UpdateAnnouncement]: UpdateAnnouncement[Field] } = {
+    const others: Required<UpdateAnnouncement> = {
       runId: "0b".repeat(32),
       round: 8,
       author: "somebody",
@@ -42,6 +42,7 @@ describe("an update's id", () => {
       tokens: 1,
       lossNatsPerToken: 0.1,
       bitsPerByte: 0.1,
+      probation: 1,
     };
     for (const [field, value] of Object.entries(others)) {
       expect(statementOf({ ...first, [field]: value }, sha256)).not.toBe(statement);

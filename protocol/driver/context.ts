@@ -5,6 +5,7 @@ import type { RoundState } from "../core/round-state.ts";
 import type {
   ClockPort,
   NetworkPort,
+  ProtocolCheckpoint,
   RoundTraining,
   StorePort,
   TrainerPort,
@@ -57,8 +58,8 @@ export interface DriverContext {
   state(): RoundState;
   dispatch(event: RoundEvent): void;
   note(event: ProtocolEvent): void;
-  /** Writes the checkpoint as things stand, or with a round whose own update is just made. */
-  save(publishedRound?: number): Promise<void>;
+  /** Writes the checkpoint as things stand, or with what the round logic is about to be told. */
+  save(changes?: Partial<Pick<ProtocolCheckpoint, "publishedRound" | "probation">>): Promise<void>;
   /** Finished local training by round, until it is published. */
   readonly trained: Map<number, RoundTraining & { readonly baseRoot: string }>;
 }

@@ -1,4 +1,5 @@
 // Updates in and out: payloads fetched and counted, inventories reconciled, the own update made and published.
+import { probationAfter } from "../core/closing.ts";
 import type { EffectOf } from "../core/round-events.ts";
 import type { PeerId, SignedUpdate } from "../core/types.ts";
 import { updateIdOf } from "../core/update-id.ts";
@@ -108,11 +109,12 @@ export class UpdateExchange {
       tokens,
       lossNatsPerToken,
       bitsPerByte,
+      ...(state().probation > 0 && { probation: state().probation }),
     });
     const outcome = await ledger.adoptOwn(update, own);
     if (outcome.outcome === "refused") return dispatch({ type: "outdrawn", round });
     if (outcome.outcome !== "counted") return dispatch({ type: "publish-dropped" });
-    await save(round);
+    await save({ publishedRound: round, probation: probationAfter(state(), round) });
     note({
       type: "published",
       round,

@@ -274,7 +274,7 @@ export class Ledger {
   }
 
   /** Everything to resume from but what the round logic knows. */
-  checkpoint(): Omit<ProtocolCheckpoint, "publishedRound" | "presenceSequence"> {
+  checkpoint(): Omit<ProtocolCheckpoint, "publishedRound" | "presenceSequence" | "probation"> {
     const { round: closedRound, body: closedBody } = this.#heldClosed();
     return {
       closedRound,
@@ -307,7 +307,7 @@ export class Ledger {
   }
 
   #weight({ announcement }: SignedUpdate): number {
-    return updateWeight(this.#options.config, announcement.tokens);
+    return updateWeight(this.#options.config, announcement);
   }
 
   /** Works on a stored update; undefined where the disk has lost it (a power cut may undo the last writes of payloads). */

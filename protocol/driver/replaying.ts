@@ -76,7 +76,7 @@ async function add(
   const decoded = await arithmetic.decode(payload);
   if (!decoded.ok) throw new RangeError(decoded.rejection.detail);
   const key = updateKey(updateIdOf(announcement, options.hash));
-  const weight = updateWeight(options.config, announcement.tokens);
+  const weight = updateWeight(options.config, announcement);
   await arithmetic.add(announcement.round, key, decoded.update, weight);
   await arithmetic.release(decoded.update);
 }

@@ -13,6 +13,7 @@ export function roundRules({ runId, config, layout, hash, rounds, mostMembers }:
     embeddingWarmupSteps: sharesEmbedding(config) ? 0 : training.embeddingWarmupSteps,
     openRounds: averaging.openRounds,
     minimumPeers: averaging.minimumPeers,
+    newcomerRounds: averaging.newcomerRounds,
     quorum: averaging.quorum,
     maxRoundMs: averaging.maxRoundMs,
     maxPayloadBytes: updateCodec(config, layout).maxPayloadBytes,

@@ -1,5 +1,6 @@
 // Adopting another peer's body: one donor after another until one gives a whole snapshot that fits what is known.
 import { closedBodyVerdict } from "../core/agreement.ts";
+import { probationOf } from "../core/newcomer.ts";
 import type { EffectOf } from "../core/round-events.ts";
 import type { Inventory, PeerId, SignedUpdate, SnapshotManifest } from "../core/types.ts";
 import type { FetchedSnapshot } from "../ports.ts";
@@ -75,7 +76,7 @@ async function adoptFrom(
         }
         const origin = ledger.origin(sync?.reason ?? "behind", donor);
         if (origin !== undefined) await modules.updateLog?.begin(origin);
-        await context.save();
+        await context.save({ probation: probationOf(context.state(), round) });
         await modules.store.snapshotDraft?.drop();
         const open = [...manifest.updates, ...theirs].filter(
           ({ announcement }) => announcement.round >= closedRound,

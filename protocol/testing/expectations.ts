@@ -2,6 +2,7 @@
 import { expect } from "vitest";
 import { GRID_UNITS, gridValues } from "../core/grid.ts";
 import { bodyRoot } from "../core/merkle.ts";
+import { updateWeight } from "../core/run-config.ts";
 import { sha256 } from "../net/hash.ts";
 import { imbalance, ROUNDING } from "./balance.ts";
 import { Swarm, type SwarmOptions, type SwarmPeer } from "./swarm.ts";
@@ -31,19 +32,21 @@ export function expectMeansOverHolders(swarm: Swarm, witness: SwarmPeer): void {
   const byRound = Map.groupBy(swarm.history(witness), ({ round }) => round);
   let body = swarm.genesis;
   for (const round of [...byRound.keys()].sort((a, b) => a - b)) {
-    const updates = byRound.get(round)!.map((update) => swarm.decoded(update));
+    const announced = byRound.get(round)!;
+    const weights = announced.map((update) => updateWeight(swarm.config, update));
+    const updates = announced.map((update) => swarm.decoded(update));
     const grids = updates.map((update) => gridValues(update));
     const held = updates.map(({ heldRows }) => heldRows && new Set(heldRows));
     body = body.map((value, index) => {
       const row = Math.floor((index - offset) / shape[1]!);
       let sum = 0;
-      let holders = 0;
+      let weight = 0;
       grids.forEach((grid, at) => {
         if (row >= 0 && held[at]?.has(row) === false) return;
-        sum += grid[index]!;
-        holders++;
+        sum += weights[at]! * grid[index]!;
+        weight += weights[at]!;
       });
-      return holders === 0 ? value : value - Math.floor(sum / holders + 0.5) / GRID_UNITS;
+      return weight === 0 ? value : value - Math.floor(sum / weight + 0.5) / GRID_UNITS;
     });
   }
   expect(bodyRoot(body, sha256)).toBe(witness.driver.status().root);

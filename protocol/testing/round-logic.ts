@@ -14,6 +14,7 @@ export const RULES: RoundRules = {
   embeddingWarmupSteps: 2,
   openRounds: 2,
   minimumPeers: 1,
+  newcomerRounds: 4,
   quorum: 0.5,
   maxRoundMs: 60_000,
   maxPayloadBytes: 1_000,

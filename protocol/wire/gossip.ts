@@ -48,6 +48,7 @@ export const updateCodec: Codec<UpdateAnnouncement> = protoCodec(
       tokens: writeCount(update.tokens, "tokens"),
       lossNatsPerToken: writeMeasure(update.lossNatsPerToken, "lossNatsPerToken"),
       bitsPerByte: writeMeasure(update.bitsPerByte, "bitsPerByte"),
+      probation: writeInt31(update.probation ?? 0, "probation"),
     }),
     read: (body) => ({
       runId: readHex32(body.runId, "runId"),
@@ -59,6 +60,7 @@ export const updateCodec: Codec<UpdateAnnouncement> = protoCodec(
       tokens: readCount(body.tokens, "tokens"),
       lossNatsPerToken: readMeasure(body.lossNatsPerToken, "lossNatsPerToken"),
       bitsPerByte: readMeasure(body.bitsPerByte, "bitsPerByte"),
+      ...(body.probation > 0 && { probation: readInt31(body.probation, "probation") }),
     }),
   },
   { canonical: true },

@@ -596,6 +596,7 @@ CONFIG = {
         "defence": "majority",
         "openRounds": 2,
         "minimumPeers": 1,
+        "newcomerRounds": 4,
         "quorum": 0.5,
         "maxRoundMs": 600000,
         "overlap": "off",
@@ -835,6 +836,26 @@ def update_set_vectors():
     return {"ids": ids, "digests": {str(first): set_digest(ids, first).hex() for first in (0, 9, 10, 11)}}
 
 
+def weight(weighting, newcomer_rounds, expected, tokens, probation):
+    full = max(1, newcomer_rounds)
+    grown = max(1, full - probation)
+    if weighting == "uniform":
+        return grown
+    return min(2047, max(1, floor(256 * tokens / expected * (grown / full) + 0.5)))
+
+
+def weight_vectors():
+    expected = 16 * 128 * 25
+    cases = [
+        (weighting, newcomer_rounds, tokens, probation)
+        for weighting in ("uniform", "tokens")
+        for newcomer_rounds in (0, 3, 4, 16)
+        for tokens in (1, 777, expected // 3, expected, 9 * expected)
+        for probation in (0, 1, 2, 15, 99)
+    ]
+    return [[*case, weight(case[0], case[1], expected, case[2], case[3])] for case in cases]
+
+
 def statement_vectors():
     first = {
         "runId": "a1" * 32,
@@ -847,7 +868,7 @@ def statement_vectors():
         "lossNatsPerToken": 3.5,
         "bitsPerByte": 1.1754943508222875e-38,
     }
-    others = [("tokens", 2**53 - 1), ("tokens", 0), ("lossNatsPerToken", 0), ("baseRoot", "00" * 32), ("payload", "b3" * 32)]
+    others = [("probation", 3), ("tokens", 2**53 - 1), ("tokens", 0), ("lossNatsPerToken", 0), ("baseRoot", "00" * 32), ("payload", "b3" * 32)]
     announcements = [first] + [{**first, field: value} for field, value in others]
     return [{"announcement": said, "statement": statement(said).hex()} for said in announcements]
 
@@ -868,6 +889,7 @@ def main():
         "defence": defence_vectors(),
         "merkle": merkle_vectors(),
         "statements": statement_vectors(),
+        "weights": weight_vectors(),
         "updateSet": update_set_vectors(),
         "cohort": cohort_vectors(),
         "manifest": {"text": manifest, "runId": run_id},

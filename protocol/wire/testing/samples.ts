@@ -20,6 +20,7 @@ const update: WireMessages["update"] = {
   tokens: 2_097_152,
   lossNatsPerToken: 3.5,
   bitsPerByte: 2,
+  probation: 3,
 };
 /** Well-formed; the signature is not valid, and wire/ does not look. */
 export const SIGNED: SignedUpdate = {
