@@ -76,7 +76,7 @@ function remarks({ late, heldRows, restraint }: LoggedContribution, paint: Paint
 
 function restraintText({ why, kept }: NonNullable<LoggedContribution["restraint"]>): string {
   if (why === "clipped") return `clipped to ${Math.max(1, Math.round(100 * kept))}%`;
-  return why === "opposed" ? "left out" : "a copy";
+  return why === "opposed" ? "left out" : "same as another";
 }
 
 const whoText = ({ name, author, late }: LoggedContribution): string =>

@@ -168,7 +168,8 @@ function liarRows({ liars, offences }: SimulationReport): [string, string, strin
     [
       "liars",
       String(liars.count),
-      `${liars.counted} of their updates counted; charged: ${named.join(", ") || "nothing"}`,
+      `${liars.counted} of their updates counted, ${liars.restrained} of them not whole, and ${liars.honestRestrained} of the others'; ` +
+        `charged: ${named.join(", ") || "nothing"}`,
     ],
   ];
 }

@@ -17,8 +17,8 @@ export interface DefenceChoice {
 export type Share = "nothing" | "whole" | Float64Array;
 
 /**
- * What a defence takes from an update that does not count whole. `kept`: of its norm. `copied`: it counts once, under the name
- * of another author.
+ * What a defence takes from an update that does not count whole. `kept`: of its norm. `copied`: another author sent the same
+ * and it counts once; who was first is in no set.
  */
 export interface Restraint {
   readonly key: string;

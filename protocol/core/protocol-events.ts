@@ -100,7 +100,7 @@ export type ProtocolEvent =
   | { readonly type: "warm-up-step"; readonly step: number; readonly steps: number }
   | { readonly type: "peer-joined"; readonly peer: PeerId; readonly name: string; readonly round: number }
   | { readonly type: "peer-left"; readonly peer: PeerId; readonly name: string; readonly said: boolean }
-  /** A closed round took not all of an update: the run's defence left it out, scaled it down, or knew it as a copy. */
+  /** A closed round took not all of an update: the run's defence left it out, scaled it down, or had the same from another. */
   | {
       readonly type: "update-restrained";
       readonly round: number;

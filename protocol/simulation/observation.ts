@@ -41,6 +41,8 @@ export class Observation {
   readonly lateness: number[] = [];
   readonly counts = { heals: 0, syncs: 0, failedSyncs: 0, fellBehind: 0, returned: 0, late: 0, expired: 0 };
   readonly offences = new Map<string, number>();
+  /** Rounds by author whose update the run's defence did not count whole, as any honest peer has it. */
+  readonly restrained = new Map<PeerId, Set<number>>();
   /** Closed roots by round that any honest peer has ever held. */
   readonly closedRoots = new Map<number, Set<BodyRoot>>();
   readonly #held = new Map<PeerId, Map<number, BodyRoot>>();
@@ -107,6 +109,10 @@ export class Observation {
         break;
       case "update-dropped":
         if (event.why === "expired") this.counts.expired++;
+        break;
+      case "update-restrained":
+        if (!peer.isHonest) break;
+        this.restrained.set(event.author, (this.restrained.get(event.author) ?? new Set()).add(event.round));
         break;
       case "offence":
         this.offences.set(event.offence, (this.offences.get(event.offence) ?? 0) + 1);

@@ -87,7 +87,13 @@ export interface SimulationReport {
   readonly joins: readonly JoinReport[];
   readonly partition: PartitionReport | undefined;
   readonly churn: Simulation["faults"]["counts"];
-  readonly liars: { readonly count: number; readonly counted: number };
+  readonly liars: {
+    readonly count: number;
+    readonly counted: number;
+    /** Updates that the run's defence did not count whole: theirs, and those of honest peers. */
+    readonly restrained: number;
+    readonly honestRestrained: number;
+  };
   readonly offences: Readonly<Record<string, number>>;
   /** Of the stand-in: at the first body and at the last. */
   readonly loss: { readonly first: number; readonly last: number };
@@ -115,6 +121,8 @@ export function reportOf(simulation: Simulation): SimulationReport {
     liars: {
       count: simulation.liars.size,
       counted: history.filter(({ author }) => simulation.liars.has(author)).length,
+      restrained: restrainedOf(simulation, true),
+      honestRestrained: restrainedOf(simulation, false),
     },
     offences: Object.fromEntries([...observation.offences].sort(([a], [b]) => (a < b ? -1 : 1))),
     loss: {
@@ -125,6 +133,11 @@ export function reportOf(simulation: Simulation): SimulationReport {
 }
 
 /** A peer that holds what most hold at the end. */
+function restrainedOf({ observation, liars }: Simulation, areLiars: boolean): number {
+  const rounds = [...observation.restrained].filter(([author]) => liars.has(author) === areLiars);
+  return rounds.reduce((sum, [, { size }]) => sum + size, 0);
+}
+
 function witnessOf(simulation: Simulation): SimulatedPeer | undefined {
   const votes = new Map<string, SimulatedPeer[]>();
   for (const peer of simulation.up()) {
