@@ -1,13 +1,21 @@
 // Training with products in float16, on every engine that the cpu has.
 import { afterEach, describe, expect, it } from "vitest";
 import { NonFiniteStepError } from "../errors.ts";
+import { buildScoring } from "../eval/scorer.ts";
 import { genesisBody, initialEmbedding } from "../genesis.ts";
+import type { Graph } from "../graph/ops.ts";
 import { emissionFor, emitOnnx } from "../onnx/emit.ts";
 import { RandomStream } from "../random.ts";
 import { createSession } from "../runtime/session.ts";
-import { buildTrainStep } from "../train-step.ts";
+import {
+  buildEvaluation,
+  buildGradientStep,
+  buildTrainStep,
+  buildUpdateStep,
+  buildZeroGradients,
+} from "../train-step.ts";
 import { createTrainingModel, type TrainingModelOptions } from "../training-model.ts";
-import type { Batch, ModelConfig, OptimizerConfig, StepResult, TrainingModel } from "../types.ts";
+import type { Batch, Device, ModelConfig, OptimizerConfig, StepResult, TrainingModel } from "../types.ts";
 
 const config: ModelConfig = { blocks: 2, width: 32, heads: 4, sequenceLength: 16, vocabularySize: 61 };
 const optimizer: OptimizerConfig = {
@@ -163,18 +171,29 @@ it("an evaluation is in float32 whatever training is in", async () => {
 });
 
 const devices = process.env.GLOSSA_TEST_DEVICES?.split(",") ?? [];
-describe.runIf(devices.includes("webgpu"))("a step compiled for webgpu alone", () => {
-  const graph = (precision: "float32" | "float16") =>
-    buildTrainStep(config, optimizer, batchSize, ["body", "embedding"], { precision });
+describe.runIf(devices.includes("webgpu"))("all that is compiled for webgpu", () => {
+  const groups = ["body", "embedding"] as const;
   const options = { device: "webgpu", deviceOnly: true } as const;
-
-  it.each(["float32", "float16"] as const)("has all its operations there in %s", async (precision) => {
-    const session = await createSession(emitOnnx(graph(precision), emissionFor("webgpu")), options);
+  const compile = async (graph: Graph, device: Device = "webgpu") => {
+    const session = await createSession(emitOnnx(graph, emissionFor(device)), options);
     await session.dispose();
+  };
+
+  it.each(["float32", "float16"] as const)("has its operations there in %s", async (precision) => {
+    for (const recompute of [false, true]) {
+      const more = { precision, recompute };
+      await compile(buildTrainStep(config, optimizer, batchSize, groups, more));
+      await compile(buildTrainStep(config, optimizer, batchSize, ["embedding"], more));
+      await compile(buildGradientStep(config, batchSize, 2, groups, more));
+    }
+    await compile(buildUpdateStep(config, optimizer, groups, { precision }));
+    await compile(buildZeroGradients(config, groups));
+    await compile(buildEvaluation(config, 2));
+    await compile(buildScoring(config, 2));
   });
 
   it("is refused with an operation that would run on the cpu", async () => {
-    const fused = emitOnnx(graph("float32"), emissionFor("cuda"));
-    await expect(createSession(fused, options)).rejects.toThrow(/fallback to CPU/i);
+    const step = buildTrainStep(config, optimizer, batchSize, groups);
+    await expect(compile(step, "cuda")).rejects.toThrow(/fallback to CPU/i);
   });
 });

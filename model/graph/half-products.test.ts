@@ -105,10 +105,10 @@ describe("products in half", () => {
   });
 
   it.each([true, false])(
-    "are the interpreter's, who rounds what products read and give (fused: %s)",
-    async (fusedProducts) => {
+    "are the interpreter's, who rounds what products read and give (for webgpu: %s)",
+    async (forWebgpu) => {
       const feeds = feedsFor(half);
-      const [expected, actual] = [interpret(half, feeds), await runOnCpu(half, feeds, { fusedProducts })];
+      const [expected, actual] = [interpret(half, feeds), await runOnCpu(half, feeds, { forWebgpu })];
       for (const name of half.outputs.keys()) {
         const error = relativeDistance(hostData(actual[name]!), expected[name]!);
         expect(error, name).toBeLessThan(HALF_TOLERANCE / 2);

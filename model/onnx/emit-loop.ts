@@ -5,21 +5,21 @@ import { OnnxModel } from "./onnx-model.ts";
 
 /** Inputs and outputs go by the names of interfaceOf(loop); a named count of rounds is an int64 scalar besides. */
 export function emitLoop(loop: Loop, options: EmitOptions = {}): Uint8Array {
-  const { branches = false, fusedProducts = true, emptySequence } = options;
+  const { branches = false, forWebgpu = false, emptySequence } = options;
   const model = new OnnxModel();
   if (emptySequence !== undefined) model.emptySequenceOutput(emptySequence);
   const { inputs, outputs } = interfaceOf(loop);
   for (const [name, { type, shape }] of inputs) model.input(name, type, shape);
   if (typeof loop.rounds === "string") model.input(loop.rounds, "int64", []);
   const same = (name: string) => name;
-  writeLoop(model, loop, { branches, fusedProducts, prefix: "loop/", inputName: same, outputName: same });
+  writeLoop(model, loop, { branches, forWebgpu, prefix: "loop/", inputName: same, outputName: same });
   for (const [name, { type, shape }] of outputs) model.output(name, type, shape);
   return model.toBytes();
 }
 
 interface Surroundings {
   readonly branches: boolean;
-  readonly fusedProducts: boolean;
+  readonly forWebgpu: boolean;
   /** Keeps the names within apart from all around. */
   readonly prefix: string;
   inputName(variable: string): string;
@@ -27,7 +27,7 @@ interface Surroundings {
 }
 
 function writeLoop(model: OnnxModel, loop: Loop, surroundings: Surroundings): void {
-  const { branches, fusedProducts, prefix, inputName, outputName } = surroundings;
+  const { branches, forWebgpu, prefix, inputName, outputName } = surroundings;
   const { carried, outputs } = interfaceOf(loop);
   const body = new OnnxModel(prefix);
   const [round, condition] = [`${prefix}round`, `${prefix}condition`];
@@ -48,7 +48,7 @@ function writeLoop(model: OnnxModel, loop: Loop, surroundings: Surroundings): vo
   for (const [at, part] of loop.parts.entries()) {
     const inner = `${prefix}${at}/`;
     const around = {
-      ...{ branches, fusedProducts },
+      ...{ branches, forWebgpu },
       inputName: (name: string) => current.get(name) ?? inputName(name),
       outputName: (name: string) => `${inner}out/${name}`,
     };

@@ -8,28 +8,25 @@ import { OnnxModel } from "./onnx-model.ts";
 export interface EmitOptions {
   /** Nodes may run under a condition: on the CPU, where that costs nothing. Default false. */
   readonly branches?: boolean;
-  /** Batches of products may be onnxruntime's FusedMatMul, which takes transposed sides. Default true. */
-  readonly fusedProducts?: boolean;
+  /** Only operations that onnxruntime 1.30 has on webgpu: not FusedMatMul, which takes transposed sides, nor LogSoftmax. Default false. */
+  readonly forWebgpu?: boolean;
   /** Name of an output before all others that is no tensor but an empty sequence; runtime/session.ts says what for. */
   readonly emptySequence?: string;
 }
 
-/**
- * What suits a device. On webgpu onnxruntime 1.30 has no FusedMatMul: it would run on the cpu, and all that it reads and makes
- * would go there and back.
- */
+/** What suits a device. An operation that it lacks would run on the cpu, and all that it reads and makes would go there and back. */
 export function emissionFor(device: Device): EmitOptions {
-  return { branches: device === "cpu", fusedProducts: device !== "webgpu" };
+  return { branches: device === "cpu", forWebgpu: device === "webgpu" };
 }
 
 /** The graph as ModelProto bytes: constants embedded as float32, inputs and outputs under their public names. */
 export function emitOnnx(graph: Graph, options: EmitOptions = {}): Uint8Array {
-  const { branches = false, fusedProducts = true, emptySequence } = options;
+  const { branches = false, forWebgpu = false, emptySequence } = options;
   const model = new OnnxModel();
   if (emptySequence !== undefined) model.emptySequenceOutput(emptySequence);
   for (const { name, type, shape } of graph.inputs) model.input(name, type, shape);
   const same = (name: string) => name;
-  writeGraph(model, graph, { branches, fusedProducts, inputName: same, valueName: same, outputName: same });
+  writeGraph(model, graph, { branches, forWebgpu, inputName: same, valueName: same, outputName: same });
   for (const [name, { type, shape }] of graph.outputs) model.output(name, type, shape);
   return model.toBytes();
 }
@@ -37,7 +34,7 @@ export function emitOnnx(graph: Graph, options: EmitOptions = {}): Uint8Array {
 /** What the values of a graph are called where it is written, by the names that they have in it. */
 export interface WriteOptions {
   readonly branches: boolean;
-  readonly fusedProducts: boolean;
+  readonly forWebgpu: boolean;
   inputName(name: string): string;
   valueName(name: string): string;
   outputName(name: string): string;
@@ -46,7 +43,7 @@ export interface WriteOptions {
 /** Writes constants and nodes; each output is then a value that a node has made, under its name. Declares neither side. */
 export function writeGraph(model: OnnxModel, graph: Graph, options: WriteOptions): void {
   validateGraph(graph);
-  const { branches, fusedProducts, inputName, valueName, outputName } = options;
+  const { branches, forWebgpu, inputName, valueName, outputName } = options;
   const names = new Map<Value, string>();
   // A computed value that is an output takes the output's name; onnxruntime would not always optimise a copy away.
   for (const [name, value] of graph.outputs) if (!names.has(value)) names.set(value, outputName(name));
@@ -63,7 +60,7 @@ export function writeGraph(model: OnnxModel, graph: Graph, options: WriteOptions
     emitNode<Op>(op, {
       writer: model,
       branches,
-      fusedProducts,
+      forWebgpu,
       isNeeded: (output) => needed.has(outputs[output]!),
       attributes,
       inputs,

@@ -6,7 +6,7 @@ export interface EmitterCall<O extends Op> {
   readonly writer: OnnxWriter;
   /** See EmitOptions. */
   readonly branches: boolean;
-  readonly fusedProducts: boolean;
+  readonly forWebgpu: boolean;
   /** Whether anything reads the output. */
   readonly isNeeded: (output: number) => boolean;
   readonly attributes: OpAttributes[O];
@@ -41,7 +41,7 @@ interface Product {
  * of them. Where there is none, transposes are nodes, and so is the factor.
  */
 function emitProduct(
-  { writer, fusedProducts }: Pick<EmitterCall<Op>, "writer" | "fusedProducts">,
+  { writer, forWebgpu }: Pick<EmitterCall<Op>, "writer" | "forWebgpu">,
   sides: readonly [string, string],
   { transposeA = false, transposeB = false, alpha = 1, shapes, type, output }: Product,
 ): string {
@@ -58,8 +58,8 @@ function emitProduct(
   const rank = shapes[0].length;
   // A product with a single column takes Gemm three times as long as FusedMatMul.
   const columns = shapes[1].at(transposeB ? -2 : -1);
-  if (rank === 2 && (columns !== 1 || !fusedProducts)) return emit("Gemm", sides, { attributes });
-  if (fusedProducts) return emit("FusedMatMul", sides, { domain: MICROSOFT, attributes });
+  if (rank === 2 && (columns !== 1 || forWebgpu)) return emit("Gemm", sides, { attributes });
+  if (!forWebgpu) return emit("FusedMatMul", sides, { domain: MICROSOFT, attributes });
   const axes = shapes[0].map((_, axis) => axis);
   const perm = { attributes: { perm: { ints: [...axes.slice(0, -2), rank - 1, rank - 2] } } };
   const turned = [transposeA, transposeB].map((turns, at) =>
@@ -114,8 +114,8 @@ const emitters: { readonly [O in Op]: Emitter<O> } = {
   },
 
   // transBatchA takes the first axis for the last but one: the blocks become the batch, and nothing is moved in memory.
-  matMulInBlocks({ writer, fusedProducts, inputNames, outputNames }) {
-    if (!fusedProducts) {
+  matMulInBlocks({ writer, forWebgpu, inputNames, outputNames }) {
+    if (forWebgpu) {
       const perm = { attributes: { perm: { ints: [1, 2, 0] } } };
       const turned = writer.intermediate("Transpose", [inputNames[0]!], perm);
       writer.node("MatMul", [turned, inputNames[1]!], outputNames);
@@ -216,8 +216,8 @@ const emitters: { readonly [O in Op]: Emitter<O> } = {
 
   // The softmax's own sum is not an output of Softmax, but log-sum-exp is any column's logit less the logarithm of its
   // probability, if that did not underflow. The target's column is at hand; the largest cannot underflow, but takes two more
-  // passes over [n, v], and so is for where it is needed. Without probabilities LogSoftmax has it all in one.
-  linearCrossEntropy({ writer, branches, isNeeded, inputs, inputNames, outputNames }) {
+  // passes over [n, v], and so is for where it is needed. Without probabilities LogSoftmax has it all in one, where there is one.
+  linearCrossEntropy({ writer, branches, forWebgpu, isNeeded, inputs, inputNames, outputNames }) {
     const [hidden, head, targets] = inputNames as [string, string, string];
     const [nats, probabilities] = outputNames as [string, string];
     const shape = [inputs[2]!.shape[0]!];
@@ -229,7 +229,7 @@ const emitters: { readonly [O in Op]: Emitter<O> } = {
       return writer.intermediate("Reshape", [picked, writer.int64(shape)]);
     };
     const lastAxis = { attributes: { axis: { int: -1 } } };
-    if (!isNeeded(1)) {
+    if (!isNeeded(1) && !forWebgpu) {
       writer.node("Neg", [ofTarget(writer.intermediate("LogSoftmax", [logits], lastAxis))], [nats]);
       return;
     }
