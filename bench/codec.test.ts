@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { CODEC_NAMES } from "#protocol/core/codec/registry.ts";
 import { floatBytes } from "#protocol/core/float-bytes.ts";
 import { benchCodec } from "./codec.ts";
 
@@ -30,6 +31,20 @@ describe("the codec benchmark", () => {
     expect(int8.relativeSquaredError).toBeLessThan(1e-4);
     expect(report.quantisers.map(({ k }: { k: number }) => k)).toEqual([64, 256]);
     for (const row of report.codecs) expect(row.encodeMBps).toBeGreaterThan(0);
+  });
+
+  it("measures what an update of many values costs, and a round here and in a thread of its own", async () => {
+    const log = vi.spyOn(console, "log").mockImplementation(() => {});
+    await benchCodec(["--json", "--values", "20000"]);
+    const [line] = log.mock.calls.map(([printed]) => printed as string);
+    log.mockRestore();
+    const { codecs, rounds } = JSON.parse(line!);
+    expect(codecs.map(({ codec }: { codec: string }) => codec)).toEqual([...CODEC_NAMES]);
+    for (const { encode, decode, count, compress } of codecs) {
+      for (const { bestMs } of [encode, decode, count, compress]) expect(bestMs).toBeGreaterThan(0);
+      for (const { peakBytes } of [encode, decode, compress]) expect(peakBytes).toBeGreaterThan(0);
+    }
+    expect(rounds.map(({ where }: { where: string }) => where)).toEqual(["this thread", "its own"]);
   });
 
   it("refuses a number of steps that is none", async () => {

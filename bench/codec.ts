@@ -20,14 +20,18 @@ import { bodyRoot } from "#protocol/core/merkle.ts";
 import { type PresetName, presetNames, presets } from "#protocol/core/presets.ts";
 import { parseRunConfig } from "#protocol/core/run-config.ts";
 import { wholeCodec } from "#protocol/core/update-codec.ts";
+import { describeSize, measureSize } from "./codec-size.ts";
 import { sha256 } from "./languages.ts";
+import { describeMachine } from "./machine.ts";
 import { measureQuantisers, type QuantiserReport } from "./quantisers.ts";
 import { type Delta, trainDelta } from "./real-update.ts";
 
 const USAGE = `npm run bench -- codec [--json] [--delta FILE] [--steps N] [--small]
+       npm run bench -- codec --values 85000000 [--json]
   --delta FILE  a flat float32 little-endian update; without it the tiny model is trained on English novels
   --steps N     training steps before the update is taken (default: the tiny run's local steps)
-  --small       leave out the 85M-parameter body, which needs 3 GB of memory`;
+  --small       leave out the 85M-parameter body, which needs 3 GB of memory
+  --values N    instead: the time and memory that an update of N values takes, and how long a peer stands still for a round`;
 
 const REPETITIONS = 5;
 
@@ -66,10 +70,17 @@ export async function benchCodec(args: string[]): Promise<void> {
       delta: { type: "string" },
       steps: { type: "string" },
       small: { type: "boolean", default: false },
+      values: { type: "string" },
       help: { type: "boolean", default: false },
     },
   });
   if (flags.help) return console.log(USAGE);
+  if (flags.values !== undefined) {
+    const machine = describeMachine();
+    const report = { machine, ...(await measureSize(wholeNumber("--values", flags.values))) };
+    const heading = `${machine.processor}, Node ${machine.node}`;
+    return console.log(flags.json ? JSON.stringify(report) : `${heading}\n${describeSize(report)}`);
+  }
   const delta =
     flags.delta === undefined
       ? await trainDelta({ preset: "tiny", steps: stepsFrom(flags.steps) })
@@ -191,11 +202,15 @@ function kurtosis({ values }: Delta): number {
 }
 
 function stepsFrom(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const steps = Number(text);
-  if (!Number.isSafeInteger(steps) || steps < 1)
-    throw new Error(`--steps is ${text}; give a whole number from 1`);
-  return steps;
+  return text === undefined ? undefined : wholeNumber("--steps", text);
+}
+
+function wholeNumber(flag: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) {
+    throw new Error(`${flag} is ${text}; give a whole number from 1`);
+  }
+  return value;
 }
 
 interface Report {
