@@ -19,9 +19,10 @@ import { sha256 } from "../net/hash.ts";
 import type { UpdateLogPort } from "../ports.ts";
 import { MemoryDisk, memoryStore } from "../simulation/memory-store.ts";
 import { Power } from "../simulation/power.ts";
-import { seededRandom } from "../simulation/random.ts";
+import { seededRandom, seedOf } from "../simulation/random.ts";
 import { type Conditions, SimulatedNetwork } from "../simulation/simulated-network.ts";
 import { VirtualClock } from "../simulation/virtual-clock.ts";
+import { type DistantArithmetic, distantArithmetic } from "./distant-arithmetic.ts";
 import {
   blankTrainerDisk,
   PseudoTrainer,
@@ -55,6 +56,8 @@ export interface SwarmOptions {
   readonly startsFromModel?: boolean;
   /** A body of four tiles instead of one. */
   readonly severalTiles?: boolean;
+  /** Virtual milliseconds, from and to, that a call of the arithmetic takes once a peer has started; at once without. */
+  readonly arithmeticMs?: readonly [number, number];
 }
 
 export interface PeerOptions {
@@ -82,6 +85,8 @@ export class SwarmPeer {
   heldRows: Int32Array | undefined;
   driver: Driver;
   power = new Power();
+  arithmetic: DistantArithmetic | undefined;
+  hasStarted = false;
   outcome: Outcome | undefined;
   failure: unknown;
 
@@ -110,6 +115,7 @@ export class Swarm {
   readonly network: SimulatedNetwork;
   readonly peers = new Map<PeerId, SwarmPeer>();
   readonly genesis: Float32Array;
+  readonly #nextArithmeticMs: () => number;
   /** By closed root: the closed root before it and the updates between the two. */
   readonly #lineage = new Map<BodyRoot, { parent: BodyRoot; updates: UpdateAnnouncement[] }>();
 
@@ -128,6 +134,9 @@ export class Swarm {
       training: { localSteps: options.localSteps ?? 4, embeddingWarmupSteps },
       averaging: { maxRoundMs: 30_000, overlap: "off", ...averaging },
     });
+    const [least, most] = options.arithmeticMs ?? [0, 0];
+    const paces = seededRandom(seedOf("arithmetic", seed));
+    this.#nextArithmeticMs = () => Math.round(least + (most - least) * paces());
     const good = { latencyMs: [5, 40], loss: 0, duplication: 0 } as const;
     this.codec = updateCodec(this.config, this.layout);
     this.network = new SimulatedNetwork(this.clock, seed, this.layout.total, { ...good, ...conditions });
@@ -246,6 +255,12 @@ export class Swarm {
         store: memoryStore(peer.disk, power),
         updateLog: peer.options.updateLog,
         clock,
+        arithmetic: (options) => {
+          // Nobody lets time pass for a peer that is being started.
+          const nextMs = () => (peer.hasStarted ? this.#nextArithmeticMs() : 0);
+          peer.arithmetic = distantArithmetic(options, { nextMs, clock });
+          return peer.arithmetic;
+        },
         observer: { onEvent: (event) => this.#observe(peer, event) },
       },
     );
@@ -253,6 +268,7 @@ export class Swarm {
 
   async #boot(peer: SwarmPeer): Promise<void> {
     const { id } = peer;
+    peer.hasStarted = false;
     peer.driver = this.driverOf(peer);
     const { driver } = peer;
     driver.done.then(
@@ -269,6 +285,7 @@ export class Swarm {
     const { closedRound, closedRoot } = driver.status();
     if (closedRoot !== NO_BODY) peer.closedRoots.set(closedRound, closedRoot);
     this.network.plug(id, driver);
+    peer.hasStarted = true;
   }
 
   #movesOf({ heldRows }: SwarmPeer): ((index: number) => boolean) | undefined {
