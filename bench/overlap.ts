@@ -23,7 +23,7 @@ const USAGE = `npm run bench -- overlap [--json] [--shares LIST] [--rounds N] [-
   --rounds N     rounds, over which the learning rate's cosine runs (default 12)
   --steps N      steps that a peer trains in a round (default 25)
   --batch N      sequences in a batch (default 8)
-  --sequence N   tokens in a sequence (default the preset's)
+  --blocks N, --width N, --sequence N   of the model (default the preset tiny)
   --vocabulary S share of the demo's vocabularies; smaller ones make steps cheaper (default 1)
   --seeds N      runs of each, from seed 1 on (default 3)
 For each share: with overlap; without it in as many rounds; and without it in the time that the run with overlap takes,
@@ -48,7 +48,9 @@ export async function benchOverlap(args: string[]): Promise<void> {
       rounds: { type: "string", default: "12" },
       steps: { type: "string", default: "25" },
       batch: { type: "string", default: "8" },
-      sequence: { type: "string" },
+      blocks: { type: "string", default: "4" },
+      width: { type: "string", default: "128" },
+      sequence: { type: "string", default: "128" },
       vocabulary: { type: "string", default: "1" },
       seeds: { type: "string", default: "3" },
       help: { type: "boolean", default: false },
@@ -60,7 +62,8 @@ export async function benchOverlap(args: string[]): Promise<void> {
   const configOf = (seed: number, itsRounds: number): RunConfig => {
     const training = { rounds: itsRounds, localSteps: Number(flags.steps), batchSize: Number(flags.batch) };
     const warmupSteps = Math.min(20, itsRounds * training.localSteps);
-    const model = flags.sequence === undefined ? {} : { sequenceLength: Number(flags.sequence) };
+    const { blocks, width, sequence } = flags;
+    const model = { blocks: Number(blocks), width: Number(width), sequenceLength: Number(sequence) };
     return parseRunConfig({ ...presets.tiny.config, seed, model, training: { ...training, warmupSteps } });
   };
   const config = configOf(1, rounds);
@@ -182,7 +185,7 @@ function heading({ training, averaging, model }: RunConfig): string {
   const { processor, node, onnxruntime } = describeMachine();
   return [
     `${processor}, Node ${node}, onnxruntime ${onnxruntime}`,
-    `tiny, 3 peers, ${training.rounds} rounds of ${training.localSteps} steps, batch ${training.batchSize} of ${model.sequenceLength} tokens, codec ${averaging.codec}; ` +
+    `${model.blocks} blocks of ${model.width}, 3 peers, ${training.rounds} rounds of ${training.localSteps} steps, batch ${training.batchSize} of ${model.sequenceLength} tokens, codec ${averaging.codec}; ` +
       "bits per byte, mean over peers and seeds, and against waiting for the same rounds",
     "",
     "ahead    overlapping              waiting as long",

@@ -12,6 +12,8 @@ export class Measurements {
   #created: CreateResult | undefined;
   #vocabularySize = 0;
   #steps = 0;
+  /** Of the last step that was heard of: its round and its place there. */
+  #round = -1;
   #stepInRound = 0;
   #bitsPerByteStart: number | undefined;
   #bitsPerByte: number | undefined;
@@ -30,7 +32,7 @@ export class Measurements {
     this.#vocabularySize = vocabularySize;
     this.#stepsBefore = (created.resumed?.totalTokens ?? 0) / this.#tokensPerStep;
     this.#steps = this.#stepsBefore;
-    this.#stepInRound = created.resumed?.step ?? 0;
+    this.#resumeAt(created.resumed);
   }
 
   trainerCrashed(cause: string, isRestarted: boolean): void {
@@ -41,6 +43,11 @@ export class Measurements {
   /** Steps after the checkpoint are taken again, and count once. */
   trainerResumed(progress: RoundProgress | undefined): void {
     this.#steps = (progress?.totalTokens ?? 0) / this.#tokensPerStep;
+    this.#resumeAt(progress);
+  }
+
+  #resumeAt(progress: RoundProgress | undefined): void {
+    this.#round = progress?.round ?? -1;
     this.#stepInRound = progress?.step ?? 0;
   }
 
@@ -52,13 +59,15 @@ export class Measurements {
   record(event: ProtocolEvent): void {
     switch (event.type) {
       case "step":
-        // A new round counts from one again; within a round the difference is what was trained.
-        this.#steps += event.step > this.#stepInRound ? event.step - this.#stepInRound : event.step;
+        // A new round counts from one again, also before the last one's update is made; within a round the difference is
+        // what was trained.
+        if (event.round !== this.#round) this.#stepInRound = 0;
+        this.#round = event.round;
+        this.#steps += event.step >= this.#stepInRound ? event.step - this.#stepInRound : event.step;
         this.#stepInRound = event.step;
         break;
       case "published":
         this.#last = event;
-        this.#stepInRound = 0;
         break;
       default:
     }
