@@ -51,7 +51,7 @@ export interface NetworkPort {
   /** Asks `peer` to have the payload of our own update before it is announced; whether it has it. */
   offerUpdate(peer: PeerId, update: SignedUpdate, signal: AbortSignal): Promise<boolean>;
   publishPresence(presence: Presence): Promise<void>;
-  /** Payload of an update from its author or any holder, checked for length and SHA-256. */
+  /** Payload of an update, asked of `holders` in turn, then of its author and of anybody else; checked for length and SHA-256. */
   fetchPayload(update: SignedUpdate, holders: readonly PeerId[], signal: AbortSignal): Promise<Uint8Array>;
   fetchInventory(peer: PeerId, fromRound: number, signal: AbortSignal): Promise<Inventory>;
   /**

@@ -1,7 +1,7 @@
 // Updates in and out: payloads fetched and counted, inventories reconciled, the own update made and published.
 import { probationAfter } from "../core/closing.ts";
 import type { EffectOf } from "../core/round-events.ts";
-import type { PeerId, SignedUpdate } from "../core/types.ts";
+import type { PeerId, SignedUpdate, UpdateAnnouncement } from "../core/types.ts";
 import { updateIdOf } from "../core/update-id.ts";
 import { type UpdateId, updateKey } from "../core/update-set.ts";
 import type { DriverContext } from "./context.ts";
@@ -57,13 +57,13 @@ export class UpdateExchange {
     const { modules, bodyLane, dispatch, signal } = this.#context;
     const update = this.#announced.get(key);
     if (update === undefined) return dispatch({ type: "fetch-failed", key });
-    const others = holders.filter((holder) => holder !== modules.network.self);
+    const sources = inTurn(holders, update.announcement, modules.network.self);
     let payload: Uint8Array;
     try {
       // Another announcement of the same payload may have brought it.
       payload =
         (await modules.store.payload(update.announcement.payload)) ??
-        (await modules.network.fetchPayload(update, others, signal));
+        (await modules.network.fetchPayload(update, sources, signal));
     } catch {
       // The network has judged and penalised; here it only means: not now.
       if (!signal.aborted) dispatch({ type: "fetch-failed", key });
@@ -190,4 +190,20 @@ export class UpdateExchange {
   #isCounted({ round, author, statement }: UpdateId): boolean {
     return this.#context.state().counted.get(round)?.get(author) === statement;
   }
+}
+
+/**
+ * Whom to ask for a payload, its author last: all who miss it ask the author, those who have it are spared. Who comes first
+ * depends on the payload and on who asks, so that all get their share.
+ */
+export function inTurn(
+  holders: readonly PeerId[],
+  { author, payload }: UpdateAnnouncement,
+  self: PeerId,
+): readonly PeerId[] {
+  const others = holders.filter((holder) => holder !== self && holder !== author).sort();
+  let turn = Number.parseInt(payload.slice(0, 8), 16);
+  for (const letter of self) turn = (Math.imul(turn, 31) + letter.charCodeAt(0)) >>> 0;
+  const first = others.length === 0 ? 0 : turn % others.length;
+  return [...others.slice(first), ...others.slice(0, first), ...(author === self ? [] : [author])];
 }

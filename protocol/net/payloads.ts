@@ -1,4 +1,4 @@
-// Payloads by content id: fetched from the author first, then from any holder.
+// Payloads by content id: fetched from whoever is said to hold it, in turn.
 import type { PeerId, RunId, SignedUpdate } from "../core/types.ts";
 import type { ServedContent } from "../ports.ts";
 import { CHUNK_BYTES } from "../wire/bulk.ts";

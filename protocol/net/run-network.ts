@@ -251,7 +251,7 @@ export class HostedRun implements RunNetwork {
       );
     }
     const { streams, penalise } = this.#parts;
-    const sources = this.#reachable([author, ...holders]);
+    const sources = this.#reachable([...holders, author]);
     return fetchPayload(streams, update, sources, penalise, this.#untilStopped(signal));
   }
 

@@ -23,7 +23,7 @@ export async function fetchPayload(
   const { author, payload: id, payloadBytes } = update.announcement;
   const weight = network.model.payloadBytes?.(payloadBytes) ?? payloadBytes;
   let received = 0;
-  for (const source of sourcesOf(network, self, [author, ...holders])) {
+  for (const source of sourcesOf(network, self, [...holders, author])) {
     const before = received;
     try {
       const bytes = await network.request(
