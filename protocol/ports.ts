@@ -196,6 +196,8 @@ export interface ProtocolCheckpoint {
   /** Own updates of open and recently closed rounds: those that the plurality lacks go back into the residual. */
   readonly pendingOwn: readonly SignedUpdate[];
   readonly presenceSequence: number;
+  /** Keys of the updates of open rounds that came when this peer stood in a later one. */
+  readonly late?: readonly string[] | undefined;
   /** Of a newcomer: updates that it has yet to make before one counts whole. */
   readonly probation?: number | undefined;
 }
@@ -214,7 +216,7 @@ export interface StorePort {
 /** An update that is in a closed body, and what this peer has seen of it. */
 export interface LoggedUpdate {
   readonly update: SignedUpdate;
-  /** It came when this peer stood in a later round already; not known of what came before the last start. */
+  /** It came when this peer stood in a later round already. */
   readonly late: boolean;
   /** Rows of the embedding that it has, where it lacks some. */
   readonly heldRows: number | undefined;

@@ -22,6 +22,7 @@ interface Meta {
   readonly round: number;
   readonly publishedRound: number;
   readonly probation?: number | undefined;
+  readonly late?: readonly string[] | undefined;
   readonly presenceSequence: number;
   readonly updates: readonly StoredUpdate[];
   readonly pendingOwn: readonly StoredUpdate[];
@@ -152,12 +153,14 @@ export async function readProtocolCheckpoint(
 }
 
 function toContainer(checkpoint: ProtocolCheckpoint): Container {
-  const { closedRound, round, publishedRound, probation, presenceSequence, updates, pendingOwn } = checkpoint;
+  const { closedRound, round, publishedRound, probation, presenceSequence, updates, pendingOwn, late } =
+    checkpoint;
   const meta: Meta = {
     closedRound,
     round,
     publishedRound,
     probation,
+    late,
     presenceSequence,
     updates: updates.map(storeUpdate),
     pendingOwn: pendingOwn.map(storeUpdate),

@@ -16,6 +16,9 @@ export interface LedgerModules {
 }
 
 /** `closedBody`: undefined where this peer has to fetch one. */
-export type LedgerStart = Pick<ProtocolCheckpoint, "closedRound" | "round" | "residual" | "pendingOwn"> & {
+export type LedgerStart = Pick<
+  ProtocolCheckpoint,
+  "closedRound" | "round" | "residual" | "pendingOwn" | "late"
+> & {
   readonly closedBody: Float32Array | undefined;
 };

@@ -54,7 +54,7 @@ export class Ledger {
     this.#cohort = cohortOf(options.runId, options.config.averaging.cohort, options.hash);
     this.#round = start.round;
     this.#served = new ServedBodies(modules.nowMs);
-    this.#log = new UpdateLog(options.hash);
+    this.#log = new UpdateLog(options.hash, start.late);
     this.#own = new OwnUpdates(start.residual, start.pendingOwn, (update) => this.#log.keyOf(update));
   }
 
@@ -172,7 +172,7 @@ export class Ledger {
     // Together, so that nobody who asks meanwhile is told of a round without either.
     if (replaced !== undefined) this.#log.remove(replaced);
     if (added !== "added") return UNTIMELY;
-    // What is counted again after a start is on disk already, and its time of arrival forgotten.
+    // What is counted again is on disk already; whether it came late is known from the first time.
     const late = keptRound !== undefined && id.round < this.#round;
     this.#log.add(update, { late, heldRows: decoded.heldRows });
     if (id.round < this.#round) this.#isStale = true;
@@ -283,6 +283,7 @@ export class Ledger {
       updates: this.#log.from(0),
       residual: this.#own.residual,
       pendingOwn: this.#own.pending,
+      late: this.#log.late,
     };
   }
 

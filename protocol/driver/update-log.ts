@@ -28,10 +28,18 @@ export class UpdateLog {
   readonly #rounds = new Map<number, LoggedRound>();
   readonly #roots = new Map<number, BodyRoot>();
   readonly #hash: Hash;
+  /** Keys of updates of open rounds that came late: known also when they are counted anew. */
+  readonly #late: Set<string>;
   #version = 0;
 
-  constructor(hash: Hash) {
+  constructor(hash: Hash, late: readonly string[] = []) {
     this.#hash = hash;
+    this.#late = new Set(late);
+  }
+
+  /** Keys of the updates of open rounds that came when this peer stood in a later round. */
+  get late(): readonly string[] {
+    return [...this.#late];
   }
 
   idOf({ announcement }: SignedUpdate): UpdateId {
@@ -56,7 +64,8 @@ export class UpdateLog {
     const at = this.#placeOf(logged.updates, id);
     logged.updates.splice(at, logged.keys.has(key) ? 1 : 0, update);
     logged.keys.add(key);
-    if (facts !== undefined) logged.facts.set(key, facts);
+    if (facts?.late === true) this.#late.add(key);
+    if (facts !== undefined) logged.facts.set(key, { ...facts, late: this.#late.has(key) });
     this.#version++;
   }
 
@@ -124,6 +133,7 @@ export class UpdateLog {
     for (const round of [...this.#rounds.keys()]) {
       if (round < closedRound - LOGGED_ROUNDS) this.#rounds.delete(round);
     }
+    for (const key of this.#late) if (Number.parseInt(key, 10) < closedRound) this.#late.delete(key);
     for (const round of [...this.#roots.keys()]) {
       if (round < closedRound - LOGGED_ROUNDS) this.#roots.delete(round);
     }
