@@ -116,7 +116,7 @@ export function plotsOf(
 
 const WINDOWS = 48;
 /** Less cannot be seen in a loss of 1 to 10 that is a float32. */
-const LEAST_DIFFERENCE = 1e-8;
+const LEAST_DIFFERENCE = 1e-7;
 
 function growthOf(first: Curve, second: Curve): Series {
   const all = distances(first.losses, second.losses);
