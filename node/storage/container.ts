@@ -3,6 +3,7 @@
 //   "GLOSSA" u16 format | u32 header bytes | header JSON, padded to 8 | sections, each padded to 8 | 32 bytes SHA-256
 import { createHash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
+import { sha256HexInTurns } from "#protocol/net/hash.ts";
 import { StateCorruptError, storageError } from "./errors.ts";
 
 const MAGIC = Buffer.from("GLOSSA", "latin1");
@@ -82,7 +83,8 @@ export async function readContainer(path: string, expected: ContainerKind): Prom
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw storageError(error, path);
   }
-  return decode(bytes, path, expected);
+  const content = bytes.subarray(0, Math.max(0, bytes.byteLength - DIGEST_BYTES));
+  return decode(bytes, await sha256HexInTurns(content), path, expected);
 }
 
 /** Reads in pieces: one read call moves at most 2 GiB. */
@@ -97,15 +99,21 @@ async function readWhole(file: FileHandle, path: string): Promise<Uint8Array<Arr
   return bytes;
 }
 
-function decode(bytes: Uint8Array<ArrayBuffer>, path: string, expected: ContainerKind): Container {
+/** `digest`: of the bytes but the last, which have to say the same. */
+function decode(
+  bytes: Uint8Array<ArrayBuffer>,
+  digest: string,
+  path: string,
+  expected: ContainerKind,
+): Container {
   const corrupt = (reason: string) => new StateCorruptError(path, reason);
   if (bytes.byteLength < PREAMBLE_BYTES + DIGEST_BYTES) throw corrupt("it is too short");
   const view = new DataView(bytes.buffer);
   if (!MAGIC.equals(bytes.subarray(0, MAGIC.byteLength))) throw corrupt("it is no glossa file");
   if (view.getUint16(6, true) !== FORMAT) throw corrupt(`its format ${view.getUint16(6, true)} is unknown`);
   const end = bytes.byteLength - DIGEST_BYTES;
-  const digest = createHash("sha256").update(bytes.subarray(0, end)).digest();
-  if (!digest.equals(bytes.subarray(end))) throw corrupt("its checksum does not match");
+  if (Buffer.from(bytes.subarray(end)).toString("hex") !== digest)
+    throw corrupt("its checksum does not match");
 
   const headerBytes = view.getUint32(8, true);
   if (headerBytes > MAX_HEADER_BYTES || PREAMBLE_BYTES + headerBytes > end)

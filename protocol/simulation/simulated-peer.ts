@@ -11,7 +11,7 @@ import type { SimulatedNetwork } from "./simulated-network.ts";
 import { blankDisk, type StandInDisk, type StandInOptions, StandInTrainer } from "./stand-in-trainer.ts";
 import type { VirtualClock } from "./virtual-clock.ts";
 
-/** Milliseconds that a peer's main thread or disk is busy with one body of the planned size. */
+/** Milliseconds that a peer's thread for arithmetic or its disk is busy with one body of the planned size. */
 export interface BodyCosts {
   /** Compressing the own update. */
   readonly encodeMs: number;
@@ -150,7 +150,7 @@ export class SimulatedPeer {
     if (event.type === "synced") this.round = event.round;
   }
 
-  /** One thing after another on the main thread. */
+  /** One thing after another, as the driver asks for it; messages are answered meanwhile. */
   #work(ms: number): Promise<void> {
     if (ms <= 0) return Promise.resolve();
     const now = this.#clock.nowMs();
