@@ -21,8 +21,9 @@ import { mergeConfigs, nestRunFlags, runFlags } from "./run-flags.ts";
 const SWARM = "Swarm";
 const NETWORK = "Network of each peer";
 const FAULTS = "Faults";
-/** A round counts no more updates (SPEC.md). */
-const MOST_PEERS = 1_024;
+/** More would not fit into memory. */
+const MOST_PEERS = 50_000;
+const MOST_CONNECTIONS = 1_024;
 const MOST_ROWS = 1_048_576;
 
 /** Of the run's settings, those that the stand-in has no use for, and those that a simulation has its own of. */
@@ -143,7 +144,7 @@ export const simCommand = defineCommand({
       value: "SHARE",
       group: NETWORK,
     }),
-    connections: setting(integer(1, MOST_PEERS).default(16), {
+    connections: setting(integer(1, MOST_CONNECTIONS).default(16), {
       description: "Connections that a peer tries to have, as `glossa peer` does.",
       value: "N",
       group: NETWORK,

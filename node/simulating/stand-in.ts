@@ -17,6 +17,14 @@ const TENSORS = [
   { name: "second.weight", shape: [16, 20] },
 ];
 
+/** Of a swarm whose bodies are thousands. */
+const FEW_TENSORS = [
+  { name: "first.weight", shape: [8, 10] },
+  { name: "norm.weight", shape: [4] },
+  { name: "second.weight", shape: [4, 3] },
+];
+const MANY_PEERS = 512;
+
 /** A round's local steps go in so many parts at most: more would be more events and no more truth. */
 const MOST_SEGMENTS = 8;
 
@@ -52,7 +60,7 @@ export function standInOf(run: RunConfig, peers: number): StandIn {
         minimumPeers: Math.min(1_024, Math.max(run.averaging.minimumPeers, peers)),
       },
     }),
-    layout: parameterLayout(TENSORS, sha256),
+    layout: parameterLayout(peers > MANY_PEERS ? FEW_TENSORS : TENSORS, sha256),
     segments,
     stepsPerSegment,
   };

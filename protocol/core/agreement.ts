@@ -27,6 +27,7 @@ export function closedBodyVerdict(state: RoundState, nowMs: number): Verdict {
       ? (member: Member) => isVoting(member, nowMs) || hasDeparted(member, nowMs)
       : (member: Member) => isVoting(member, nowMs);
   const unanimous = unanimousRound(state, counts);
+  if (unanimous === NO_VOTES) return { outcome: "undecided" };
   if (unanimous !== undefined) return { outcome: "agreed", closedRound: unanimous };
   const voters = [...state.members.values()].filter(counts);
   const newestFirst = [...state.closedRoots].sort(([a], [b]) => b - a);
@@ -54,7 +55,12 @@ export function closedBodyVerdict(state: RoundState, nowMs: number): Verdict {
   return { outcome: "undecided" };
 }
 
-/** The newest closed round on which anyone votes, if all who do name this peer's root: the usual case, in one pass. */
+const NO_VOTES = -1;
+
+/**
+ * The newest closed round on which anyone votes, if all who do name this peer's root, or NO_VOTES: the usual cases, in one
+ * pass.
+ */
 function unanimousRound(
   { members, closedRoots }: RoundState,
   counts: (member: Member) => boolean,
@@ -70,7 +76,7 @@ function unanimousRound(
     }
     if (votes > 0) return round;
   }
-  return undefined;
+  return NO_VOTES;
 }
 
 /** Where the others stand: within reach of their updates (`near`), or so far that only a snapshot helps. */

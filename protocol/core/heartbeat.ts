@@ -2,7 +2,15 @@
 // than ours starts anti-entropy: the one that lacks something asks.
 import { RANKS } from "./cohort.ts";
 import { cadenceOf, withSeldom } from "./crowd.ts";
-import { isActive, isParticipating, type Member, PRESENCE_INTERVAL_MS, withPresence } from "./membership.ts";
+import {
+  ACTIVE_MS,
+  activeUntilMs,
+  isActive,
+  isParticipating,
+  type Member,
+  PRESENCE_INTERVAL_MS,
+  withPresence,
+} from "./membership.ts";
 import type { EventOf } from "./round-events.ts";
 import { type RoundState, reachOf } from "./round-state.ts";
 import { ask, change, note, type Turn } from "./turn.ts";
@@ -10,7 +18,11 @@ import { NO_BODY, type Presence } from "./types.ts";
 
 /** Changes of phase, round or body are told at once, but not faster than this. */
 const PRESENCE_GAP_MS = 250;
+/** How often a peer finds out anew how often it has to speak: where it is to look at hundreds less often. */
 const LOOK_AROUND_MS = 1_000;
+const LOOK_AT_MANY_MS = 4_000;
+const MANY_MEMBERS = 64;
+const NEWCOMER_MS = 5_000;
 const SELDOM = "seldom";
 /** Between two inventory requests to one peer; what pubsub delivers needs none. */
 const RECONCILE_INTERVAL_MS = 1_000;
@@ -45,11 +57,18 @@ export function onReconciled(turn: Turn, { peer }: EventOf<"reconciled">) {
 
 /** Marks peers as gone that have been silent too long. */
 export function noticeSilence(turn: Turn) {
-  const { members } = turn.state;
+  const { members, quietUntilMs } = turn.state;
+  if (turn.nowMs < quietUntilMs) return;
   let silent: Member[] | undefined;
+  // Whoever is heard from now on is there for as long at least.
+  let nextMs = turn.nowMs + ACTIVE_MS;
   for (const member of members.values()) {
-    if (!member.left && !isActive(member, turn.nowMs)) silent = [...(silent ?? []), member];
+    if (member.left) continue;
+    const untilMs = activeUntilMs(member);
+    if (untilMs > turn.nowMs) nextMs = Math.min(nextMs, untilMs);
+    else silent = [...(silent ?? []), member];
   }
+  change(turn, { quietUntilMs: nextMs });
   if (silent === undefined) return;
   let next = members;
   for (const member of silent) {
@@ -69,22 +88,28 @@ export function tellPresence(turn: Turn) {
   const changed = what !== told.what && sinceMs >= PRESENCE_GAP_MS;
   if (!changed && sinceMs < (cadence.intervalMs ?? PRESENCE_INTERVAL_MS)) return;
   // Those that fall silent together speak again one by one.
-  const aheadMs = what === SELDOM && told.what !== SELDOM ? cadence.intervalMs! * lotOf(turn.state) : 0;
+  const falls = what === SELDOM && told.what !== SELDOM;
+  const aheadMs = falls ? cadence.intervalMs! * lotOf(turn.state) : 0;
   change(turn, { told: { atMs: turn.nowMs - aheadMs, what } });
+  // Hardly anyone knows of a newcomer yet, and a large swarm can wait.
+  if (falls && turn.nowMs - turn.state.startedMs < NEWCOMER_MS) return;
   ask(turn, { type: "send-presence", leaving: false });
 }
 
 /** A peer that has just connected hears where we stand without waiting for the interval. */
 export function onPeerConnected(turn: Turn) {
-  const { told, cadence } = turn.state;
-  if (cadence.intervalMs === undefined) change(turn, { told: { ...told, what: "" } });
+  const { told, cadence, members } = turn.state;
+  if (cadence.intervalMs === undefined && members.size <= MANY_MEMBERS)
+    change(turn, { told: { ...told, what: "" } });
 }
 
 /** Finds out anew how often this peer has to speak: in every round, and as the swarm grows and shrinks. */
 function lookAround(turn: Turn) {
   const { state, nowMs } = turn;
   const { self, round, rules, members, crowd, cadence, roundStartsMs, startedMs } = state;
-  if (cadence.round === round && nowMs - cadence.atMs < LOOK_AROUND_MS) return;
+  const isNews = members.size > MANY_MEMBERS && members.size > 2 * cadence.size;
+  const everyMs = members.size > MANY_MEMBERS ? LOOK_AT_MANY_MS : LOOK_AROUND_MS;
+  if (cadence.round === round && nowMs - cadence.atMs < everyMs && !isNews) return;
   const ageMs = nowMs - (roundStartsMs.get(round) ?? startedMs);
   change(turn, {
     cadence: cadenceOf({ self, cohort: rules.cohort, round, ageMs, members, crowd }, nowMs),

@@ -40,8 +40,12 @@ const PARTICIPATING: ReadonlySet<Phase> = new Set<Phase>(["training", "collectin
 const VOTING: ReadonlySet<Phase> = new Set<Phase>(["training", "collecting", "settling"]);
 
 /** There, as far as is known: it has not said goodbye, nor missed five of the presences that it wanted to send. */
-export const isActive = ({ left, seenMs, presence }: Member, nowMs: number): boolean =>
-  !left && nowMs - seenMs < MISSED_PRESENCES * (presence.intervalMs ?? PRESENCE_INTERVAL_MS);
+export const isActive = (member: Member, nowMs: number): boolean =>
+  !member.left && nowMs < activeUntilMs(member);
+
+/** When it counts as gone, should it not be heard again. */
+export const activeUntilMs = ({ seenMs, presence: { intervalMs } }: Member): number =>
+  seenMs + MISSED_PRESENCES * (intervalMs ?? PRESENCE_INTERVAL_MS);
 
 /** What it last said holds now. Of one that speaks seldom only for as long as of the others. */
 export const isFresh = ({ left, seenMs }: Member, nowMs: number): boolean =>

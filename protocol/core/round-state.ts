@@ -110,6 +110,8 @@ export interface RoundState {
   /** Peers whose inventory is being fetched, and when each was last asked. */
   readonly reconciling: ReadonlySet<PeerId>;
   readonly reconciledMs: LinearMap<PeerId, number>;
+  /** Until then nobody can have fallen silent. */
+  readonly quietUntilMs: number;
   /** When all members were last looked at. */
   readonly lookedMs: number;
   readonly pace: Pace;
@@ -158,6 +160,7 @@ export function initialRoundState(initial: InitialState, nowMs: number): RoundSt
     refused: new Map(),
     reconciling: new Set(),
     reconciledMs: new LinearMap(),
+    quietUntilMs: nowMs,
     lookedMs: nowMs,
     pace: NO_PACE,
     sync: undefined,

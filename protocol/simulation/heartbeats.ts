@@ -27,7 +27,10 @@ export class Heartbeats {
     const { author, phase, round, root, closedRound, closedRoot, openUpdates, leaving, intervalMs } =
       presence;
     // Who speaks seldom is counted by how often it is heard.
-    if (intervalMs !== undefined) return SELDOM;
+    if (intervalMs !== undefined) {
+      this.#told.delete(author);
+      return SELDOM;
+    }
     const updates = `${closedRound}/${openUpdates}`;
     const what = `${phase}/${round}/${root}/${closedRoot}/${updates}/${leaving}`;
     const told = this.#told.get(author);

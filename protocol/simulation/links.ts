@@ -20,6 +20,7 @@ export interface LinkRules {
   readonly packetLoss: number;
   /** Whether loss slows a connection down as it does TCP with CUBIC, or is only sent again (BBR comes near). */
   readonly lossLimitsRate: boolean;
+  readonly parts?: number | undefined;
   readonly reachable: (from: string, to: string) => boolean;
   /** Another value for each start of a peer's process, undefined while it does not run. */
   readonly life: (peer: string) => unknown;
@@ -35,7 +36,7 @@ export interface Transfer {
   readonly progress?: (bytes: number) => void;
 }
 
-/** Parts of a transfer; more are finer sharing and more events. */
+/** Parts of a transfer, unless the rules say so; more are finer sharing and more events. */
 const PARTS = 16;
 /** Less than this is not worth a part of its own. */
 const LEAST_PART_BYTES = 16 * 1024;
@@ -153,7 +154,7 @@ class Flow {
     const { bytes, from, to } = transfer;
     this.#fromLife = links.rules.life(from);
     this.#toLife = links.rules.life(to);
-    this.#parts = Math.max(1, Math.min(PARTS, Math.ceil(bytes / LEAST_PART_BYTES)));
+    this.#parts = Math.max(1, Math.min(links.rules.parts ?? PARTS, Math.ceil(bytes / LEAST_PART_BYTES)));
     this.#partBytes = links.onWire(bytes) / this.#parts;
     this.#window = Math.max(2, Math.floor(WINDOW_BYTES / this.#partBytes));
   }

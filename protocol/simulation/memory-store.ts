@@ -17,6 +17,12 @@ export class MemoryDisk {
   full = false;
   /** Every payload ever written, for tests that add up what was sent. */
   readonly archive = new Map<ContentId, Uint8Array>();
+  readonly archives: boolean;
+
+  constructor({ archives = true }: { readonly archives?: boolean } = {}) {
+    this.archives = archives;
+  }
+
   /** Called after each write is durable: a test cuts the power here. */
   onWritten: (operation: StoreOperation) => void = () => {};
 }
@@ -39,8 +45,9 @@ export function memoryStore(disk: MemoryDisk, power: Power): StorePort {
       }),
     putPayload: (id, round, bytes) =>
       write("putPayload", () => {
-        disk.payloads.set(id, { round, bytes: bytes.slice() });
-        disk.archive.set(id, bytes.slice());
+        // A payload is never changed: ten thousand peers may hold the same.
+        disk.payloads.set(id, { round, bytes });
+        if (disk.archives) disk.archive.set(id, bytes);
       }),
     payload: async (id) => disk.payloads.get(id)?.bytes,
     prunePayloads: (below) =>

@@ -23,6 +23,8 @@ export interface NetworkModel {
     /** Streams send what is lost again. */
     readonly packetLoss: number;
     readonly lossLimitsRate: boolean;
+    /** Parts in which a transfer goes at most. */
+    readonly parts?: number | undefined;
   };
   /** Bytes on the wire that stand for a payload and for a body. */
   readonly payloadBytes?: (bytes: number) => number;

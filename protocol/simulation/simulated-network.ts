@@ -45,6 +45,9 @@ const ROOT_BYTES = 32;
 /** One for all: made anew for each vain request of a large swarm, its stack alone is a tenth of the time. */
 const NOT_CONNECTED = new Error("the peer is not connected");
 
+/** Beyond so many peers a message is not brought to each of them by a timer of its own. */
+const LARGE = 256;
+
 export class SimulatedNetwork {
   readonly conditions: Conditions;
   readonly penalties: Penalty[] = [];
@@ -128,6 +131,11 @@ export class SimulatedNetwork {
       signUpdate: async (announcement) => signed(announcement),
       publishUpdate: async (update) => {
         if (!power.on) return;
+        if (this.#isLarge) {
+          return this.#flood(self, this.sizes.update, ({ listener }, from) =>
+            listener.onUpdate(update, from),
+          );
+        }
         const receivers = this.#receivers(self);
         this.#countCopies(self, receivers, this.sizes.update);
         for (const peer of receivers) {
@@ -277,14 +285,55 @@ export class SimulatedNetwork {
 
   #gossipPresence(self: PeerId, presence: Presence): void {
     const deliver = ({ listener }: Station, from: PeerId) => listener.onPresence(presence, from);
+    const thinning = this.model.thinHeartbeats === true ? this.#heartbeats.hear(presence) : undefined;
+    if (this.#isLarge) {
+      const { isDue = true, standsForMore = false } = thinning ?? {};
+      this.#flood(self, this.sizes.presence, isDue ? deliver : undefined, standsForMore);
+      return;
+    }
     const receivers = this.#receivers(self);
     this.#countCopies(self, receivers, this.sizes.presence);
-    const thinning = this.model.thinHeartbeats === true ? this.#heartbeats.hear(presence) : undefined;
     for (const peer of receivers) {
       if (thinning === undefined) this.#deliver(self, peer, deliver);
       else if (thinning.isDue || !this.#heartbeats.agree(self, peer)) {
         this.#deliver(self, peer, deliver, thinning.standsForMore);
       }
+    }
+  }
+
+  get #isLarge(): boolean {
+    return this.model.connections !== undefined && this.#stations.size > LARGE;
+  }
+
+  /**
+   * Brings a message to everyone, a hop at a time: those at the same distance hear it at the same moment. What it costs is all
+   * written down for its author, and does not hold up links; faults around single peers are not looked at.
+   */
+  #flood(
+    author: PeerId,
+    bytes: number,
+    deliver: ((station: Station, from: PeerId) => void) | undefined,
+    surely = false,
+  ): void {
+    const { waves, copies } = this.topology.spreadFrom(author);
+    const { gossip } = this.traffic.of(author);
+    gossip.sent += bytes * copies;
+    gossip.received += bytes * copies;
+    if (deliver === undefined) return;
+    const { loss, duplication } = this.conditions;
+    let delayMs = 0;
+    for (const { peers, from } of waves) {
+      delayMs += this.#latencyMs();
+      this.#clock.afterQuietly(delayMs, () => {
+        for (let at = 0; at < peers.length; at++) {
+          const peer = peers[at]!;
+          if (!surely && this.#chance(loss)) continue;
+          const station = this.#stations.get(peer);
+          if (station === undefined || !this.reachable(author, peer) || this.isBanned(peer, author)) continue;
+          deliver(station, from[at]!);
+          if (this.#chance(duplication)) deliver(station, from[at]!);
+        }
+      });
     }
   }
 

@@ -40,7 +40,7 @@ export interface Life {
 
 export class SimulatedPeer {
   readonly id: PeerId;
-  readonly disk = new MemoryDisk();
+  readonly disk = new MemoryDisk({ archives: false });
   readonly lives: Life[] = [];
   driver: Driver | undefined;
   computeMs = 0;

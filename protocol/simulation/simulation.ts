@@ -34,8 +34,15 @@ export interface RoundSample {
 }
 
 const RUN_ID = "ab".repeat(32);
-/** Peers start within this time. */
+/** Peers start within this time, and three milliseconds for each. */
 const START_SPREAD_MS = 2_000;
+const START_GAP_MS = 3;
+/** A large swarm gives up some exactness of the model for its speed: no message's moment is known to less than this. */
+const LARGE = 256;
+const GATHER_MS = 5;
+/** Of a large swarm a peer remembers so many others, and a transfer goes in so few parts. */
+const MOST_MEMBERS = 384;
+const FEW_PARTS = 2;
 /** The swarm is looked at this often once its rounds are over. */
 const REST_LOOK_MS = 1_000;
 /** A swarm in which no round has closed for so many of the longest rounds, and this long, is stuck. */
@@ -46,7 +53,7 @@ const HETEROGENEITY = 0.3;
 
 export class Simulation {
   readonly plan: SimulationPlan;
-  readonly clock = new VirtualClock();
+  readonly clock: VirtualClock;
   readonly network: SimulatedNetwork;
   readonly observation = new Observation();
   readonly faults: Faults;
@@ -71,6 +78,7 @@ export class Simulation {
 
   constructor(plan: SimulationPlan, hooks: SimulationHooks = {}) {
     this.plan = plan;
+    this.clock = new VirtualClock(undefined, plan.peers > LARGE ? GATHER_MS : 0);
     this.#hooks = hooks;
     const { seed, layout } = plan;
     this.startMs = this.clock.nowMs();
@@ -145,7 +153,12 @@ export class Simulation {
       },
       {
         connections,
-        links: { access: (peer) => (founders.has(peer) ? access : ofJoiners), packetLoss, lossLimitsRate },
+        links: {
+          access: (peer) => (founders.has(peer) ? access : ofJoiners),
+          packetLoss,
+          lossLimitsRate,
+          parts: this.plan.peers > LARGE ? FEW_PARTS : undefined,
+        },
         payloadBytes: () => payloadBytes,
         bodyBytes: () => bodyBytes,
         bans: true,
@@ -165,7 +178,7 @@ export class Simulation {
     for (let index = 0; index < peers; index++) {
       const behaviours = byzantine.behaviours.length > 0 ? byzantine.behaviours : BEHAVIOURS;
       const behaviour = liars.has(index) ? behaviours[told++ % behaviours.length]! : undefined;
-      const startsMs = (START_SPREAD_MS * index) / peers;
+      const startsMs = (Math.max(START_SPREAD_MS, START_GAP_MS * peers) * index) / peers;
       if (behaviour !== undefined && !(behaviour in DISTORT)) {
         const victim = this.#idOf(honest[index % honest.length]!);
         this.#started++;
@@ -198,7 +211,10 @@ export class Simulation {
     const peer = new SimulatedPeer(
       {
         id,
-        driver: { runId: RUN_ID, config, layout, hash: sha256, name: id, genesisBody: this.#genesis },
+        driver: {
+          ...{ runId: RUN_ID, config, layout, hash: sha256, name: id, genesisBody: this.#genesis },
+          ...(plan.peers > LARGE ? { mostMembers: MOST_MEMBERS } : {}),
+        },
         trainer: {
           name: id,
           seed,

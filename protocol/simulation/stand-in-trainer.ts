@@ -17,6 +17,9 @@ export const blankDisk = (values: number): StandInDisk => ({
   warmUpSegments: 0,
 });
 
+/** Only theta is ever written to. */
+const copyOf = (disk: StandInDisk): StandInDisk => ({ ...disk, theta: disk.theta.slice() });
+
 export interface StandInOptions {
   readonly name: string;
   readonly seed: number;
@@ -50,7 +53,7 @@ export class StandInTrainer implements TrainerPort {
     this.#disk = disk;
     this.#clock = clock;
     this.#power = power;
-    this.#memory = structuredClone(disk);
+    this.#memory = copyOf(disk);
   }
 
   get progressRound(): number {
@@ -158,7 +161,7 @@ export class StandInTrainer implements TrainerPort {
   }
 
   #save(): void {
-    if (this.#power.on) Object.assign(this.#disk, structuredClone(this.#memory));
+    if (this.#power.on) Object.assign(this.#disk, copyOf(this.#memory));
   }
 
   async #wait(ms: number, signal: AbortSignal): Promise<void> {

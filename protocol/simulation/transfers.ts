@@ -41,7 +41,7 @@ export async function fetchPayload(
       );
       if (bytes === undefined) continue;
       const arrived = network.delivered(source, self, bytes);
-      if (arrived.length === payloadBytes && hexSha256(arrived, sha256) === id) return arrived.slice();
+      if (arrived.length === payloadBytes && hexSha256(arrived, sha256) === id) return arrived;
       network.penalise(
         self,
         source,
