@@ -53,8 +53,8 @@ export function reportLines(plan: SimulationPlan, report: SimulationReport): str
     ],
     [
       "goodput",
-      share(goodput.made === 0 ? 0 : goodput.counted / goodput.made),
-      `${goodput.counted} of ${goodput.made} updates counted, with ${share(goodput.trained)} of the steps; ${goodput.returned} returned, to be sent with later ones`,
+      share(goodput.made === 0 ? 0 : (goodput.counted + goodput.resent) / goodput.made),
+      `${goodput.counted} of ${goodput.made} updates counted and ${goodput.resent} with later ones, ${share(goodput.trained)} of the steps; ${goodput.returned} times one returned`,
     ],
     [
       "staleness",

@@ -1,5 +1,5 @@
 // What a simulation amounts to, as plain data: the same plan gives the same report, byte for byte.
-import type { UpdateAnnouncement } from "../core/types.ts";
+import type { PeerId, UpdateAnnouncement } from "../core/types.ts";
 import { keyOf, type Made } from "./observation.ts";
 import type { SimulatedPeer } from "./simulated-peer.ts";
 import type { Simulation } from "./simulation.ts";
@@ -72,7 +72,9 @@ export interface SimulationReport {
     readonly counted: number;
     /** Went back to their author's residual, to be sent with a later update. */
     readonly returned: number;
-    /** Segments in counted updates over segments trained. */
+    /** Do not count themselves, but their author has sent an update later that does, and with it what they hold. */
+    readonly resent: number;
+    /** Segments in updates of both kinds over segments trained. */
     readonly trained: number;
   };
   readonly staleness: {
@@ -151,8 +153,8 @@ function witnessOf(simulation: Simulation): SimulatedPeer | undefined {
 function roundsOf({ observation, samples, plan }: Simulation): RoundReport[] {
   return samples
     .filter(({ round }) => round < plan.rounds)
-    .map(({ round, present, loss, sentBytes }, at) => {
-      const { durationsMs, updates, computeMs } = observation.round(round);
+    .map(({ round, present, loss, computeMs, sentBytes }, at) => {
+      const { durationsMs, updates } = observation.round(round);
       const sorted = [...durationsMs].sort((a, b) => a - b);
       return {
         round,
@@ -161,7 +163,7 @@ function roundsOf({ observation, samples, plan }: Simulation): RoundReport[] {
         medianMs: sorted[sorted.length >> 1] ?? 0,
         longestMs: sorted.at(-1) ?? 0,
         utilisation: ratio(
-          computeMs,
+          computeMs - (samples[at - 1]?.computeMs ?? 0),
           sorted.reduce((sum, ms) => sum + ms, 0),
         ),
         loss,
@@ -225,19 +227,29 @@ function goodputOf(
   history: readonly UpdateAnnouncement[],
 ): SimulationReport["goodput"] {
   const { made, counts } = observation;
+  const inBody = new Set(history.map(({ round, author }) => keyOf(round, author)));
+  /** By author: when it made the last update that counts. */
+  const lastMs = new Map<PeerId, number>();
+  for (const [key, { author, atMs }] of made) {
+    if (inBody.has(key)) lastMs.set(author, Math.max(atMs, lastMs.get(author) ?? 0));
+  }
   let counted = 0;
+  let resent = 0;
   let tokens = 0;
-  for (const { round, author } of history) {
-    const update = made.get(keyOf(round, author));
-    if (update === undefined) continue;
-    counted++;
-    tokens += update.tokens;
+  for (const [key, { author, atMs, tokens: own }] of made) {
+    const counts = inBody.has(key);
+    // What a body lacks of a peer's own updates is in its residual, from where the next update takes it (own-updates.ts).
+    if (!counts && atMs >= (lastMs.get(author) ?? 0)) continue;
+    if (counts) counted++;
+    else resent++;
+    tokens += own;
   }
   const segments = honest.reduce((sum, { segments: trained }) => sum + trained, 0);
   return {
     made: made.size,
     counted,
     returned: counts.returned,
+    resent,
     trained: ratio(tokens, segments * plan.tokensPerSegment),
   };
 }

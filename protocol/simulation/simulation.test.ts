@@ -86,7 +86,7 @@ describe("a simulation", () => {
     const report = await simulate();
     expectOneBody(report);
     expect(report.rounds.map(({ updates, present }) => [updates, present])).toEqual(Array(5).fill([4, 4]));
-    expect(report.goodput).toEqual({ made: 20, counted: 20, returned: 0, trained: 1 });
+    expect(report.goodput).toEqual({ made: 20, counted: 20, returned: 0, resent: 0, trained: 1 });
     expect(report.agreement.disputedRounds).toBe(0);
     // Three payloads, and the requests and heads of three streams.
     expect(report.traffic.payload.received).toBeGreaterThan(3 * 800_000);

@@ -29,6 +29,8 @@ export interface RoundSample {
   readonly present: number;
   /** Mean over honest peers, at the body each starts the next round from. */
   readonly loss: number;
+  /** Time that honest peers had trained until then. */
+  readonly computeMs: number;
   /** Bytes that all peers had sent until then. */
   readonly sentBytes: number;
 }
@@ -274,7 +276,9 @@ export class Simulation {
     for (const [, traffic] of this.network.traffic.entries()) {
       for (const channel of CHANNELS) sentBytes += traffic[channel].sent;
     }
-    return { round, atMs: nowMs - this.startMs, present: present.length, loss, sentBytes };
+    let computeMs = 0;
+    for (const peer of this.peers.values()) if (peer.isHonest) computeMs += peer.computeMs;
+    return { round, atMs: nowMs - this.startMs, present: present.length, loss, computeMs, sentBytes };
   }
 
   /** Rest: every honest peer that runs stands at the end, holds the same body, and nothing is on its way. */
