@@ -104,7 +104,9 @@ export function onOpened(turn: Turn, { round, roots }: EventOf<"opened">) {
 
 /** This peer's progress of the round is not counted in it. It waits for those that are drawn, and trains on with it. */
 export function sitOut(turn: Turn) {
-  note(turn, { type: "not-drawn", round: turn.state.round });
+  const { round } = turn.state;
+  note(turn, { type: "not-drawn", round });
+  change(turn, { satOutRound: round });
   enterPhase(turn, "collecting");
 }
 

@@ -78,6 +78,8 @@ describe("a peer in a swarm beyond its cohort", () => {
     expect(bench.take("publish")).toEqual([]);
     expect(bench.state.phase).toBe("collecting");
     expect(bench.take("note").map(({ event }) => event.type)).toContain("not-drawn");
+    // Nobody is to wait for it, should one that is drawn fall silent from now on.
+    expect(bench.state.cadence.intervalMs).toBeGreaterThan(0);
     bench.deliver(updateOf("ada", 3)).wait(500);
     expect(bench.take("open-round")).toEqual([]);
     bench.deliver(updateOf("bea", 3));

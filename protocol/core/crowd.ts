@@ -92,6 +92,8 @@ export interface CadenceOf {
   readonly round: number;
   /** How long this peer has stood in the round. */
   readonly ageMs: number;
+  /** It has said that it makes no update of the round: nobody is to wait for one. */
+  readonly sitsOut: boolean;
   readonly members: Members;
   readonly crowd: Crowd;
 }
@@ -99,11 +101,14 @@ export interface CadenceOf {
 /** Where fewer speak up than should, twice as many may for each such time that a round goes on. */
 const SPEAK_UP_MS = 20_000;
 
-export function cadenceOf({ self, cohort, round, ageMs, members, crowd }: CadenceOf, nowMs: number): Cadence {
+export function cadenceOf(
+  { self, cohort, round, ageMs, sitsOut, members, crowd }: CadenceOf,
+  nowMs: number,
+): Cadence {
   const size = crowdSize(crowd, members, nowMs);
   const wanted = cohort.size + marginOf(cohort);
   const often = { round, atMs: nowMs, size, intervalMs: undefined };
-  if (size <= wanted) return often;
+  if (size <= wanted && !sitsOut) return often;
   let speaking = 0;
   let before = 0;
   for (const [peer, member] of members) {
@@ -114,7 +119,7 @@ export function cadenceOf({ self, cohort, round, ageMs, members, crowd }: Cadenc
   }
   const doublings = speaking < cohort.size / 2 ? Math.floor(ageMs / SPEAK_UP_MS) : 0;
   const share = (wanted / size) * 2 ** Math.min(doublings, 40);
-  if (before < wanted && cohort.rank(round, self) < share * RANKS) return often;
+  if (!sitsOut && before < wanted && cohort.rank(round, self) < share * RANKS) return often;
   // Not all at the same pace, or those that began together would go on speaking together.
   const pace = 0.75 + cohort.rank(0, self) / RANKS / 2;
   const seldomMs = (pace * 1_000 * (size - cohort.size)) / SELDOM_PER_SECOND;

@@ -23,6 +23,8 @@ const LOOK_AROUND_MS = 1_000;
 const LOOK_AT_MANY_MS = 4_000;
 const MANY_MEMBERS = 64;
 const NEWCOMER_MS = 5_000;
+/** Of hundreds not everyone is asked before a round is closed without some: what eight others do not know hardly anyone does. */
+const ASKED_OF_MANY = 8;
 const SELDOM = "seldom";
 /** Between two inventory requests to one peer; what pubsub delivers needs none. */
 const RECONCILE_INTERVAL_MS = 1_000;
@@ -109,10 +111,12 @@ function lookAround(turn: Turn) {
   const { self, round, rules, members, crowd, cadence, roundStartsMs, startedMs } = state;
   const isNews = members.size > MANY_MEMBERS && members.size > 2 * cadence.size;
   const everyMs = members.size > MANY_MEMBERS ? LOOK_AT_MANY_MS : LOOK_AROUND_MS;
-  if (cadence.round === round && nowMs - cadence.atMs < everyMs && !isNews) return;
+  const sitsOut = state.satOutRound === round;
+  const isKnown = cadence.round === round && !(sitsOut && cadence.intervalMs === undefined);
+  if (isKnown && nowMs - cadence.atMs < everyMs && !isNews) return;
   const ageMs = nowMs - (roundStartsMs.get(round) ?? startedMs);
   change(turn, {
-    cadence: cadenceOf({ self, cohort: rules.cohort, round, ageMs, members, crowd }, nowMs),
+    cadence: cadenceOf({ self, cohort: rules.cohort, round, ageMs, sitsOut, members, crowd }, nowMs),
   });
 }
 
@@ -123,7 +127,13 @@ export function askAround(
   whom: (presence: Presence) => boolean = () => true,
 ): boolean {
   const { members, reconciledMs, round, rules } = turn.state;
+  let most = Number.POSITIVE_INFINITY;
+  if (members.size > MANY_MEMBERS) {
+    most = ASKED_OF_MANY;
+    for (const askedMs of reconciledMs.values()) if (askedMs >= sinceMs) most--;
+  }
   for (const member of members.values()) {
+    if (turn.state.reconciling.size >= most) break;
     const { author, round: theirs } = member.presence;
     const near = Math.abs(theirs - round) <= reachOf(rules) && isParticipating(member, turn.nowMs);
     const askedMs = reconciledMs.get(author) ?? Number.NEGATIVE_INFINITY;

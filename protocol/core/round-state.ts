@@ -78,6 +78,8 @@ export interface RoundState {
   readonly roundStartsMs: ReadonlyMap<number, number>;
   /** The last round whose own update is made (-1: none). No second one is ever made for a round. */
   readonly publishedRound: number;
+  /** The last round that was trained without making an update of it (-1: none). */
+  readonly satOutRound: number;
   /** Local training since the last published update, to be carried into the next round. */
   readonly unpublished: boolean;
   /** Updates of this peer, as a newcomer, that are yet to be made before one counts whole. */
@@ -145,6 +147,7 @@ export function initialRoundState(initial: InitialState, nowMs: number): RoundSt
     phaseSinceMs: nowMs,
     roundStartsMs: new Map([[initial.round, nowMs]]),
     unpublished: unpublished ?? (initial.experienced && initial.publishedRound < initial.round),
+    satOutRound: -1,
     busy: undefined,
     step: 0,
     bitsPerByte: 0,

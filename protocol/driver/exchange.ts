@@ -16,6 +16,7 @@ const OFFER_PATIENCE_MS = 20_000;
 /** Announcements whose payload is wanted, by update key, and everything done with them. */
 export class UpdateExchange {
   readonly #context: DriverContext;
+  #turn = 0;
   readonly #announced = new Map<string, SignedUpdate>();
   /** Who waits for an offered update to be counted or refused, by update key. */
   readonly #settling = new Map<string, Set<() => void>>();
@@ -75,14 +76,28 @@ export class UpdateExchange {
   async reconcile({ peer, fromRound }: EffectOf<"reconcile">): Promise<void> {
     const { modules, dispatch, signal } = this.#context;
     try {
-      const { updates } = await modules.network.fetchInventory(peer, fromRound, signal);
+      const asked = this.#withinReach(peer);
+      const { updates } = await modules.network.fetchInventory(asked, fromRound, signal);
       for (const update of updates.slice(0, MAX_INVENTORY)) {
-        if (update.announcement.round >= fromRound) this.receive(update, peer);
+        if (update.announcement.round >= fromRound) this.receive(update, asked);
       }
     } catch {
       // Asked again at the peer's next presence that differs.
     }
     if (!signal.aborted) dispatch({ type: "reconciled", peer });
+  }
+
+  /**
+   * Of a swarm in which most are not connected with each other a neighbour is asked instead: another one every time, and what
+   * one knows the others soon do.
+   */
+  #withinReach(peer: PeerId): PeerId {
+    const { modules, state } = this.#context;
+    const { cadence, rules } = state();
+    if (cadence.size <= 2 * rules.cohort.size) return peer;
+    const connected = modules.network.connectedPeers();
+    if (connected.length === 0 || connected.includes(peer)) return peer;
+    return connected[this.#turn++ % connected.length]!;
   }
 
   /**

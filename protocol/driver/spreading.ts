@@ -1,6 +1,6 @@
 // An own update is held by others before the swarm hears of it: a payload that only its author has dies with it, and an author
 // that few can reach would be asked by all. Waits a bounded time; decides nothing about rounds.
-import { isParticipating } from "../core/membership.ts";
+import { isParticipating, type Member } from "../core/membership.ts";
 import { reachOf } from "../core/round-state.ts";
 import type { PeerId, SignedUpdate } from "../core/types.ts";
 import type { DriverContext } from "./context.ts";
@@ -46,12 +46,17 @@ export function spreadUpdate(context: DriverContext, update: SignedUpdate): Prom
   });
 }
 
+const speaksOften = (member: Member | undefined): boolean =>
+  member?.presence.intervalMs === undefined && member !== undefined;
+
 /** Connected peers that take part nearby; which ones come first depends on the payload, so that all get their share. */
 function candidatesFor({ modules, state }: DriverContext, update: SignedUpdate): PeerId[] {
-  const { members, round, rules } = state();
+  const { members, round, rules, cadence } = state();
   const nowMs = modules.clock.nowMs();
   const near = modules.network.connectedPeers().filter((peer) => {
     const member = members.get(peer);
+    // Of a large swarm's neighbours few have been heard lately: they say themselves whether they count it.
+    if (cadence.size > 2 * rules.cohort.size && !speaksOften(member)) return true;
     if (member === undefined || !isParticipating(member, nowMs)) return false;
     return Math.abs(member.presence.round - round) <= reachOf(rules);
   });
