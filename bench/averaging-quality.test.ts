@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { benchAveragingQuality } from "./averaging-quality.ts";
 
@@ -24,10 +27,28 @@ describe("the benchmark of averaging's quality", () => {
     expect(Object.keys(dense.bitsPerByte)).toHaveLength(3);
     expect(sparse.relativeLoss).toBeCloseTo(sparse.meanBitsPerByte / dense.meanBitsPerByte - 1, 12);
     expect(sparse.relativeSquaredError).toBeGreaterThan(0.5);
-  }, 60_000);
+  }, 120_000);
+
+  it("goes on from its log, with what the outer learning rate of a choice makes of it", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "glossa-quality-"));
+    try {
+      const like = ["--log", join(directory, "log.jsonl"), "--blocks", "1", "--width", "16", "--heads", "2"];
+      const [{ codecs: first }, { codecs: both }] = [
+        await run(...like, "--codecs", "float32", "--vocabulary", "0.3"),
+        await run(...like, "--codecs", "float32,float32x3", "--vocabulary", "0.3"),
+      ];
+      // Seconds too: the first one was not trained again.
+      expect(both[0]).toEqual(first[0]);
+      expect(both[1].relativeLoss).not.toBe(0);
+    } finally {
+      await rm(directory, { recursive: true });
+    }
+  }, 120_000);
 
   it("refuses a codec or k that no run could have, before it trains", async () => {
     await expect(run("--codecs", "float32,zip")).rejects.toThrow(/averaging\.codec/);
     await expect(run("--codecs", "topk-5000")).rejects.toThrow(/averaging\.topK/);
+    await expect(run("--codecs", "int8-64")).rejects.toThrow(/averaging\.codec/);
+    await expect(run("--codecs", "topk-64x1.01")).rejects.toThrow(/averaging\.outerLearningRate/);
   });
 });

@@ -1,6 +1,7 @@
 // `npm run bench -- quality`: what each codec costs in bits per byte. Trains three peers on three languages, each with
 // its own vocabulary, in this one process with the production trainer, codec, error feedback and average; only the
 // network is left out. All codecs start from the same bits and see the same tokens in the same order.
+import { appendFile, readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { bodyTensors } from "#model/architecture.ts";
 import { genesisBody } from "#model/genesis.ts";
@@ -8,20 +9,25 @@ import { ReplicatedBody } from "#protocol/core/averaging.ts";
 import { type CodecName, DEFAULT_TOP_K } from "#protocol/core/codec/registry.ts";
 import { compressUpdate } from "#protocol/core/error-feedback.ts";
 import { parameterLayout } from "#protocol/core/layout.ts";
-import { presets } from "#protocol/core/presets.ts";
 import { parseRunConfig, type RunConfig } from "#protocol/core/run-config.ts";
 import { updateCodec } from "#protocol/core/update-codec.ts";
 import { mean, norm, type PeerText, sha256, trainTogether, withTexts } from "./languages.ts";
 import { describeMachine } from "./machine.ts";
 
-const USAGE = `npm run bench -- quality [--json] [--codecs LIST] [--rounds N] [--steps N] [--batch N] [--decay D] [--seed N]
-  --codecs LIST  with commas; topk-K keeps K of 4,096 (default float32,int8,int4,sign,topk-256,topk-64); the first one
-                 is what the others are compared with
-  --rounds N     rounds, over which the learning rate's cosine runs (default 12)
-  --steps N      steps that a peer trains in a round (default 25)
-  --batch N      sequences in a batch (default 8)
-  --decay D      share of what is dropped that error feedback keeps (default 1)
-  --seed N       of the body, the embeddings and the order of the text (default 1)`;
+const USAGE = `npm run bench -- quality [--json] [--codecs LIST] [--log FILE] [--rounds N] [--steps N] [--batch N] …
+  --codecs LIST     with commas; topk-K keeps K of 4,096, and a codec followed by xR has the outer learning rate R:
+                    topk-64x2 (default float32,int8,int4,sign,topk-256,topk-64); the first one is what the others are
+                    compared with
+  --log FILE        each result as a line of JSON; what a line there has is not trained again
+  --rounds N        rounds, over which the learning rate's cosine runs (default 12)
+  --steps N         steps that a peer trains in a round (default 25)
+  --batch N         sequences in a batch (default 8)
+  --warmup N        steps of the learning rate's warm-up (default 20)
+  --blocks N, --width N, --heads N, --sequence N
+                    the body, and tokens in a sequence (default 4, 128, 4 and 128: preset tiny)
+  --vocabulary S    the vocabularies' share of the demo's 1,024 to 2,048 tokens (default 1)
+  --decay D         share of what is dropped that error feedback keeps (default 1)
+  --seed N          of the body, the embeddings and the order of the text (default 1)`;
 
 const DEFAULT_CODECS = "float32,int8,int4,sign,topk-256,topk-64";
 interface CodecQuality {
@@ -48,59 +54,90 @@ export async function benchAveragingQuality(args: string[]): Promise<void> {
     options: {
       json: { type: "boolean", default: false },
       codecs: { type: "string", default: DEFAULT_CODECS },
+      log: { type: "string" },
       rounds: { type: "string", default: "12" },
       steps: { type: "string", default: "25" },
       batch: { type: "string", default: "8" },
+      warmup: { type: "string", default: "20" },
+      blocks: { type: "string", default: "4" },
+      width: { type: "string", default: "128" },
+      heads: { type: "string", default: "4" },
+      sequence: { type: "string", default: "128" },
+      vocabulary: { type: "string", default: "1" },
       decay: { type: "string", default: "1" },
       seed: { type: "string", default: "1" },
       help: { type: "boolean", default: false },
     },
   });
   if (flags.help) return console.log(USAGE);
-  const rounds = Number(flags.rounds);
-  const localSteps = Number(flags.steps);
-  const base = { ...presets.tiny.config, seed: Number(flags.seed) };
-  const training = {
-    rounds,
-    localSteps,
-    batchSize: Number(flags.batch),
-    warmupSteps: Math.min(20, rounds * localSteps),
-  };
   // Every choice is checked before anything is trained.
-  const runs = flags.codecs.split(",").map((choice) => ({
-    choice,
-    config: parseRunConfig({
-      ...base,
-      training,
-      averaging: { ...codecChoice(choice), errorFeedbackDecay: Number(flags.decay) },
-    }),
-  }));
-  await withTexts(runs[0]!.config, async (texts) => {
+  const runs = flags.codecs.split(",").map((choice) => ({ choice, config: configOf(choice, flags) }));
+  const { model, training, seed } = runs[0]!.config;
+  const of = JSON.stringify({ model, training, seed, decay: flags.decay, vocabulary: flags.vocabulary });
+  const known = flags.log === undefined ? [] : await logged(flags.log, of);
+  const train = async (texts: readonly PeerText[]) => {
     const reports: CodecQuality[] = [];
     if (!flags.json) console.log(heading(runs[0]!.config, texts));
     for (const { choice, config } of runs) {
-      const report = await measure(choice, config, texts, reports[0]?.meanBitsPerByte);
-      reports.push(report);
-      if (!flags.json) console.log(row(report));
+      const before = known.find(({ codec }) => codec === choice);
+      const measured = before ?? (await measure(choice, config, texts));
+      if (flags.log !== undefined && before === undefined) {
+        await appendFile(flags.log, `${JSON.stringify({ of, report: measured })}\n`);
+      }
+      const reference = reports[0]?.meanBitsPerByte ?? measured.meanBitsPerByte;
+      reports.push({ ...measured, relativeLoss: measured.meanBitsPerByte / reference - 1 });
+      if (!flags.json) console.log(row(reports.at(-1)!));
     }
     if (flags.json) console.log(JSON.stringify({ machine: describeMachine(), flags, codecs: reports }));
+  };
+  await withTexts(runs[0]!.config, train, Number(flags.vocabulary));
+}
+
+function configOf(choice: string, flags: Readonly<Record<string, string | boolean | undefined>>): RunConfig {
+  const number = (name: string) => Number(flags[name]);
+  const [rounds, localSteps] = [number("rounds"), number("steps")];
+  return parseRunConfig({
+    seed: number("seed"),
+    model: {
+      blocks: number("blocks"),
+      width: number("width"),
+      heads: number("heads"),
+      sequenceLength: number("sequence"),
+    },
+    training: {
+      rounds,
+      localSteps,
+      batchSize: number("batch"),
+      warmupSteps: Math.min(number("warmup"), rounds * localSteps),
+    },
+    averaging: { ...codecChoice(choice), errorFeedbackDecay: number("decay") },
   });
 }
 
-/** `topk-128` is codec topk with k = 128; a name that is no codec is for parseRunConfig to refuse. */
-export function codecChoice(choice: string): { codec: CodecName; topK: number } {
-  const match = /^topk-(\d+)$/.exec(choice);
-  return match === null
-    ? { codec: choice as CodecName, topK: DEFAULT_TOP_K }
-    : { codec: "topk", topK: Number(match[1]) };
+/** What a log has of runs like this one. */
+async function logged(path: string, of: string): Promise<readonly CodecQuality[]> {
+  const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return "";
+    throw error;
+  });
+  const lines = text.split("\n").filter((line) => line !== "");
+  return lines
+    .map((line) => JSON.parse(line) as { of: string; report: CodecQuality })
+    .filter((entry) => entry.of === of)
+    .map(({ report }) => report);
 }
 
-async function measure(
-  choice: string,
-  config: RunConfig,
-  texts: readonly PeerText[],
-  reference: number | undefined,
-): Promise<CodecQuality> {
+/**
+ * `topk-128` is codec topk with k = 128, `int4x2` int4 with an outer learning rate of 2; a name that is no codec is for
+ * parseRunConfig to refuse.
+ */
+export function codecChoice(choice: string): { codec: CodecName; topK: number; outerLearningRate: number } {
+  const [, name = choice, k, rate] = /^([a-z0-9]+?)(?:-(\d+))?(?:x([\d.]+))?$/.exec(choice) ?? [];
+  const codec = (k === undefined || name === "topk" ? name : choice) as CodecName;
+  return { codec, topK: Number(k ?? DEFAULT_TOP_K), outerLearningRate: Number(rate ?? 1) };
+}
+
+async function measure(choice: string, config: RunConfig, texts: readonly PeerText[]): Promise<CodecQuality> {
   const startMs = performance.now();
   const layout = parameterLayout(bodyTensors(config.model), sha256);
   const codec = updateCodec(config, layout);
@@ -138,18 +175,18 @@ async function measure(
     ratio: (4 * layout.total * updates) / bytes,
     bitsPerByte: Object.fromEntries(texts.map(({ name }, at) => [name, trained.bitsPerByte[at]!])),
     meanBitsPerByte,
-    relativeLoss: reference === undefined ? 0 : meanBitsPerByte / reference - 1,
+    relativeLoss: 0,
     relativeSquaredError: squaredErrors / updates,
     residualNorm: mean(residualNorms),
     seconds: (performance.now() - startMs) / 1000,
   };
 }
 
-function heading({ training, averaging, seed }: RunConfig, texts: readonly PeerText[]): string {
+function heading({ model, training, averaging, seed }: RunConfig, texts: readonly PeerText[]): string {
   const { processor, node, onnxruntime } = describeMachine();
   return [
     `${processor}, Node ${node}, onnxruntime ${onnxruntime}`,
-    `tiny, ${texts.length} peers, ${training.rounds} rounds of ${training.localSteps} steps, batch ${training.batchSize}, ` +
+    `${model.blocks} blocks of width ${model.width}, ${texts.length} peers, ${training.rounds} rounds of ${training.localSteps} steps, batch ${training.batchSize} x ${model.sequenceLength}, ` +
       `error feedback ${averaging.errorFeedbackDecay}, seed ${seed}`,
     "",
     "codec     bytes/update   ratio  mean bits/byte    loss  rel.sq.error  residual  " +

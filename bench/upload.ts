@@ -27,13 +27,17 @@ const USAGE = `npm run bench -- upload [--json] [--preset NAME] [--vocabulary N]
   --codecs LIST       with commas; topk-K keeps K of 4,096 (default topk-64,int8)
   --local-steps LIST  steps in a round (default 30,500)
   --peers LIST        of the simulated swarms (default 3,8,32)
-  --rounds N          that they last (default 4)
+  --round-seconds S   that a round's steps take: heartbeats go on meanwhile (default 600)
+  --rounds N          that they last (default 2)
   --steps N           optimizer steps behind the real update (default 2)`;
 
 /** Holders that an update is offered to before it is announced (protocol/driver/spreading.ts). */
 const HOLDERS = 2;
-/** Of the simulated swarms; traffic depends little on either. */
-const NETWORK = { bandwidth: 100, latency: 50, roundSeconds: 600 } as const;
+/** Of the simulated swarms, in Mbit/s and ms; traffic depends little on either. */
+const NETWORK = { bandwidth: 100, latency: 50 } as const;
+
+/** Parts that a simulated round is trained in at most. */
+const SIMULATED_STEPS = 8;
 
 interface PayloadReport {
   readonly codec: string;
@@ -62,7 +66,8 @@ export async function benchUpload(args: string[]): Promise<void> {
       codecs: { type: "string", default: "topk-64,int8" },
       "local-steps": { type: "string", default: "30,500" },
       peers: { type: "string", default: "3,8,32" },
-      rounds: { type: "string", default: "4" },
+      "round-seconds": { type: "string", default: "600" },
+      rounds: { type: "string", default: "2" },
       steps: { type: "string", default: "2" },
       help: { type: "boolean", default: false },
     },
@@ -78,24 +83,28 @@ export async function benchUpload(args: string[]): Promise<void> {
   const payloads = [real, heavyTailed(real.layout)].flatMap((delta) =>
     choices.map((choice) => payloadOf(configOf(preset, choice, 1), choice, delta)),
   );
+  if (!flags.json) console.log(describePayloads(payloads));
   const uploads: UploadReport[] = [];
   for (const choice of choices) {
-    const largest = Math.max(...payloads.filter(({ codec }) => codec === choice).map(({ bytes }) => bytes));
+    const payloadBytes = Math.max(...payloads.flatMap(({ codec, bytes }) => (codec === choice ? bytes : [])));
     for (const peers of flags.peers.split(",").map(Number)) {
+      const swarm = {
+        vocabularySize,
+        peers,
+        rounds: Number(flags.rounds),
+        roundSeconds: Number(flags["round-seconds"]),
+      };
+      // However many steps there are in a round, as much is said and sent in it.
+      const traffic = await simulatedTraffic(configOf(preset, choice, SIMULATED_STEPS), swarm, payloadBytes);
       for (const localSteps of flags["local-steps"].split(",").map(Number)) {
         const run = configOf(preset, choice, localSteps);
-        const traffic = await simulatedTraffic(
-          run,
-          { vocabularySize, peers, rounds: Number(flags.rounds) },
-          largest,
-        );
-        uploads.push(uploadOf(run, choice, { vocabularySize, peers, payloadBytes: largest, traffic }));
+        uploads.push(uploadOf(run, choice, { vocabularySize, peers, payloadBytes, traffic }));
       }
     }
   }
   if (flags.json)
     return console.log(JSON.stringify({ machine: describeMachine(), flags, payloads, uploads }));
-  console.log(describe(payloads, uploads));
+  console.log(describeUploads(uploads));
 }
 
 const configOf = (preset: PresetName, choice: string, localSteps: number): RunConfig => {
@@ -103,7 +112,8 @@ const configOf = (preset: PresetName, choice: string, localSteps: number): RunCo
   const { training = {}, averaging = {}, ...rest }: { training?: object; averaging?: object } = config;
   return parseRunConfig({
     ...rest,
-    training: { ...training, localSteps, warmupSteps: 0 },
+    // What is said while embeddings are warmed up belongs to no round.
+    training: { ...training, localSteps, warmupSteps: 0, embeddingWarmupSteps: 0 },
     averaging: { ...averaging, ...codecChoice(choice) },
   });
 };
@@ -133,11 +143,12 @@ interface Swarm {
   readonly vocabularySize: number;
   readonly peers: number;
   readonly rounds: number;
+  readonly roundSeconds: number;
 }
 
 async function simulatedTraffic(
   run: RunConfig,
-  { vocabularySize, peers, rounds }: Swarm,
+  { vocabularySize, peers, rounds, roundSeconds }: Swarm,
   payloadBytes: number,
 ): Promise<SimulationReport["traffic"]> {
   const runPlan = planRun(run, {
@@ -147,7 +158,7 @@ async function simulatedTraffic(
     machineBytes: Number.POSITIVE_INFINITY,
   });
   const wishes = {
-    ...NETWORK,
+    ...{ ...NETWORK, roundSeconds },
     ...{ peers, rounds, tflops: 1, speedSpread: 1, diskRate: 500, loss: 0, congestion: "cubic" as const },
     ...{ duplicates: 0, connections: 16, churn: 0, churnKind: "crash" as const, away: 3 },
     ...{ joiners: 0, joinRound: 1 },
@@ -182,16 +193,20 @@ function uploadOf(run: RunConfig, codec: string, { vocabularySize, peers, payloa
   };
 }
 
-function describe(payloads: readonly PayloadReport[], uploads: readonly UploadReport[]): string {
-  const cell = (bytes: number, { ringBytesPerStep }: UploadReport) =>
-    `${(bytes / 1000).toFixed(1).padStart(12)}${`${Math.round(ringBytesPerStep / bytes)}x`.padStart(9)}`;
-  return [
+const describePayloads = (payloads: readonly PayloadReport[]): string =>
+  [
     "codec     payload bytes   ratio  update",
     ...payloads.map(
       ({ codec, bytes, ratio, update }) =>
         `${codec.padEnd(10)}${String(bytes).padStart(13)}${ratio.toFixed(1).padStart(8)}  ${update}`,
     ),
     "",
+  ].join("\n");
+
+function describeUploads(uploads: readonly UploadReport[]): string {
+  const cell = (bytes: number, { ringBytesPerStep }: UploadReport) =>
+    `${(bytes / 1000).toFixed(1).padStart(12)}${`${Math.round(ringBytesPerStep / bytes)}x`.padStart(9)}`;
+  return [
     "kB a step and peer, and how many times less than the ring",
     "codec     N_local  peers   ring kB          once              holders              all",
     ...uploads.map(

@@ -16,7 +16,7 @@ const chosen = (input: RunConfigInput) => {
 describe("the codec of a run that names none", () => {
   it("is topk where there are rounds enough, and more of the mean is then applied", () => {
     const { averaging, reason } = chosen(presets.small.config);
-    expect(averaging).toMatchObject({ codec: "topk", topK: 64, outerLearningRate: 2 });
+    expect(averaging).toMatchObject({ codec: "topk", topK: 64, outerLearningRate: 3 });
     expect(reason).toMatch(/50 rounds are enough/);
   });
 
@@ -59,7 +59,7 @@ describe("the codec of a run that names none", () => {
     });
     const input = { training: { rounds: 60 }, averaging: { codec: "auto", topK: 32, quorum: 1 } };
     expect(chosen(input as unknown as RunConfigInput).averaging).toMatchObject({
-      ...{ codec: "topk", topK: 32, outerLearningRate: 2, quorum: 1 },
+      ...{ codec: "topk", topK: 32, outerLearningRate: 3, quorum: 1 },
     });
   });
 
