@@ -39,6 +39,14 @@ it("the run shares the embedding alone, averages as the run does, and waits for 
   expect(seed).toBe(`7/${group.tokenizer}`);
 });
 
+it("sends embeddings whole where the run's updates are sparse, and applies their plain mean", () => {
+  const averaging = { codec: "topk", topK: 40, outerLearningRate: 3 } as const;
+  const { config } = groupRun({ ...group, config: parseRunConfig({ model, averaging }) }, sha256);
+  expect(config.averaging).toMatchObject({ codec: "int4", outerLearningRate: 1 });
+  // What is derived is a configuration like any other.
+  expect(parseRunConfig(config)).toEqual(config);
+});
+
 it("in variant spec each member holds rows of the common vocabulary", () => {
   const config = parseRunConfig({ variant: "spec", vocabulary, model });
   const derived = groupRun({ ...group, config, tokenizer: vocabulary.tokenizer }, sha256);

@@ -4,6 +4,7 @@
 //   manifest = { version, group: { name, run, tokenizer }, config, layout }      run id = SHA-256, as of any manifest
 import { LayoutError } from "../errors.ts";
 import { canonicalJsonBytes, type Json } from "./canonical-json.ts";
+import { DEFAULT_TOP_K } from "./codec/registry.ts";
 import { type Hash, hexSha256 } from "./hash.ts";
 import { type ParameterLayout, parameterLayout } from "./layout.ts";
 import { type RunConfig, sharesEmbedding } from "./run-config.ts";
@@ -33,6 +34,10 @@ export interface GroupRun {
   readonly seed: string;
 }
 
+/** Sparse updates live from an outer learning rate, and embeddings have none: theirs go out whole. */
+const denseOf = ({ codec, topK }: RunConfig["averaging"]): Pick<RunConfig["averaging"], "codec" | "topK"> =>
+  codec === "topk" ? { codec: "int4", topK: DEFAULT_TOP_K } : { codec, topK };
+
 /** Throws LayoutError where the run shares its embedding anyway or the tensor cannot be one. */
 export function groupRun({ runId, config, name, tokenizer, embedding }: GroupOf, hash: Hash): GroupRun {
   if (sharesEmbedding(config))
@@ -49,6 +54,7 @@ export function groupRun({ runId, config, name, tokenizer, embedding }: GroupOf,
     // Nor is there anything to go on with or to cut short: a group has no steps of its own.
     averaging: {
       ...config.averaging,
+      ...denseOf(config.averaging),
       minimumPeers: MINIMUM_PEERS,
       overlap: "off",
       pacing: "off",
