@@ -42,7 +42,8 @@ const DEFAULT_MAX_OPEN_ROUNDS = 4;
  * Memory for a body of P values: 4P bytes for the closed body, 8P for each open round that has an update, 4P for
  * each body asked for above the closed one. With two rounds open that is 28P: 2.4 GB at 85M values. P is the whole
  * layout: a shared embedding counts in full, whatever rows this peer holds, and in variant trim each open round has 4
- * bytes more for each row.
+ * bytes more for each row. With a defence the updates of open rounds are kept as well, about as large as their payloads:
+ * 32 of int8 are 2.7 GB a round at 85M values, of int4 1.5 GB, of topk 0.1 GB; and P / 4 bytes more for each with majority.
  */
 export class ReplicatedBody {
   readonly #layout: ParameterLayout;
