@@ -29,7 +29,7 @@ export function closedBodyVerdict(state: RoundState, nowMs: number): Verdict {
   const unanimous = unanimousRound(state, counts);
   if (unanimous === NO_VOTES) return { outcome: "undecided" };
   if (unanimous !== undefined) return { outcome: "agreed", closedRound: unanimous };
-  const voters = [...state.members.values()].filter(counts);
+  const { voters, isVoter } = electorate([...state.members.values()].filter(counts), state);
   const newestFirst = [...state.closedRoots].sort(([a], [b]) => b - a);
   for (const [closedRound, own] of newestFirst) {
     const ballots = voters.flatMap((voter) => {
@@ -37,7 +37,7 @@ export function closedBodyVerdict(state: RoundState, nowMs: number): Verdict {
       return root === undefined ? [] : [{ root, peer: voter.presence.author }];
     });
     if (ballots.length === 0) continue;
-    const votes = tally([own, ...ballots.map(({ root }) => root)]);
+    const votes = tally([...(isVoter ? [own] : []), ...ballots.map(({ root }) => root)]);
     const most = Math.max(...votes.values());
     const winner = [...votes.keys()].filter((root) => votes.get(root) === most).sort()[0]!;
     if (winner === own) return { outcome: "agreed", closedRound };
@@ -45,7 +45,7 @@ export function closedBodyVerdict(state: RoundState, nowMs: number): Verdict {
     const silent = voters.filter(
       (voter) => !voter.closedRoots.has(closedRound) && isVoting(voter, nowMs),
     ).length;
-    if (votes.get(own)! + silent >= most && silent > 0) continue;
+    if ((votes.get(own) ?? 0) + silent >= most && silent > 0) continue;
     const donors = ballots
       .filter(({ root, peer }) => root === winner && isVoting(state.members.get(peer)!, nowMs))
       .map(({ peer }) => peer);
@@ -53,6 +53,19 @@ export function closedBodyVerdict(state: RoundState, nowMs: number): Verdict {
     return { outcome: "outvoted", closedRound, root: winner, donors };
   }
   return { outcome: "undecided" };
+}
+
+/**
+ * Whose votes count, and whether this peer's does. In a swarm beyond its cohort only of those that speak at full rate, whom all
+ * hear alike: with everyone's own vote added two halves would each see themselves ahead, and stay apart.
+ */
+function electorate(
+  voters: readonly Member[],
+  { cadence }: RoundState,
+): { readonly voters: readonly Member[]; readonly isVoter: boolean } {
+  const often = voters.filter(({ presence }) => presence.intervalMs === undefined);
+  if (often.length === 0) return { voters, isVoter: true };
+  return { voters: often, isVoter: cadence.intervalMs === undefined };
 }
 
 const NO_VOTES = -1;

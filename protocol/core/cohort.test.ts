@@ -128,6 +128,27 @@ describe("a peer in a swarm beyond its cohort", () => {
     expect(bench.state.wanted.size).toBe(0);
   });
 
+  it("that is not heard has no vote: two halves that see the same ballots choose the same body", () => {
+    const verdictOf = (lineage: string) => {
+      const bench = new Bench({ cohort: inOrder(2, "ada", "bea") }, { round: 3, publishedRound: 2 });
+      if (lineage !== "body") {
+        const roots = bench.rootsAt(3, lineage);
+        bench.state = { ...bench.state, roots, closedRoots: new Map([[2, roots.closedRoot]]) };
+      }
+      const names = ["ada", "bea", "cleo", "dora", "eve", "fay", "gil", "hal", "ida", "jo"];
+      for (const [at, name] of names.entries()) {
+        bench.hear(name, {
+          lineage: at % 2 === 0 ? "body" : "odd",
+          ...(at < 2 ? {} : { intervalMs: 8_000 }),
+        });
+      }
+      bench.wait(5_000);
+      return bench.take("sync").length > 0 ? "moves" : "stays";
+    };
+    // "body2" is the lower root, and one vote each is a tie.
+    expect([verdictOf("body"), verdictOf("odd")]).toEqual(["stays", "moves"]);
+  });
+
   it("leaves a place to others that were faster and are drawn before it", () => {
     const bench = among(inOrder(2, "ada", "bea", SELF), []);
     bench.put({ type: "trained", round: 3 });

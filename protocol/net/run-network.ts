@@ -47,6 +47,9 @@ import { signPresence, signUpdate } from "./signatures.ts";
 import { fetchSnapshot } from "./snapshots.ts";
 import type { Streams } from "./streams.ts";
 
+/** Neighbours that are asked for a payload without having said that they have it; other ones at the next attempt. */
+const OTHERS_ASKED = 8;
+
 export interface RunOptions {
   readonly runId: RunId;
   /** The manifest's exact bytes: they hash to `runId` and are served to whoever wants to join through us. */
@@ -251,7 +254,10 @@ export class HostedRun implements RunNetwork {
       );
     }
     const { streams, penalise } = this.#parts;
-    const sources = this.#reachable([...holders, author]);
+    const preferred = new Set([...holders, author]);
+    const reachable = this.#reachable([...preferred]);
+    const others = reachable.filter((peer) => !preferred.has(peer));
+    const sources = [...reachable.filter((peer) => preferred.has(peer)), ...someOf(others, OTHERS_ASKED)];
     return fetchPayload(streams, update, sources, penalise, this.#untilStopped(signal));
   }
 
@@ -360,4 +366,14 @@ export class HostedRun implements RunNetwork {
     }
     this.#discovery.lookNow();
   }
+}
+
+/** So many of the peers at most, drawn at random. */
+function someOf(peers: readonly PeerId[], most: number): readonly PeerId[] {
+  if (peers.length <= most) return peers;
+  return peers
+    .map((peer) => ({ peer, lot: Math.random() }))
+    .sort((a, b) => a.lot - b.lot)
+    .slice(0, most)
+    .map(({ peer }) => peer);
 }

@@ -13,7 +13,6 @@ import { gatherPages, pageOf } from "../net/inventory-pages.ts";
 import { OffenceBook } from "../net/offences.ts";
 import type { NetworkPort, ServedContent } from "../ports.ts";
 import { type Disturbance, Disturbances } from "./disturbances.ts";
-import { Heartbeats } from "./heartbeats.ts";
 import { Links } from "./links.ts";
 import { type MessageSizes, messageSizes } from "./message-sizes.ts";
 import {
@@ -24,7 +23,8 @@ import {
   type Station,
 } from "./network-model.ts";
 import type { Power } from "./power.ts";
-import { seededRandom } from "./random.ts";
+import { seededRandom, shuffled } from "./random.ts";
+import { SimulatedGossip } from "./simulated-gossip.ts";
 import { Topology } from "./topology.ts";
 import { type Channel, Traffic } from "./traffic.ts";
 import { fetchPayload, fetchSnapshot, offerUpdate } from "./transfers.ts";
@@ -45,9 +45,6 @@ const ROOT_BYTES = 32;
 /** One for all: made anew for each vain request of a large swarm, its stack alone is a tenth of the time. */
 const NOT_CONNECTED = new Error("the peer is not connected");
 
-/** Beyond so many peers a message is not brought to each of them by a timer of its own. */
-const LARGE = 256;
-
 export class SimulatedNetwork {
   readonly conditions: Conditions;
   readonly penalties: Penalty[] = [];
@@ -62,7 +59,7 @@ export class SimulatedNetwork {
   readonly #stations = new Map<PeerId, Station>();
   readonly #faults: Disturbances;
   readonly #books = new Map<PeerId, OffenceBook>();
-  readonly #heartbeats = new Heartbeats();
+  readonly #gossip: SimulatedGossip;
 
   constructor(
     clock: VirtualClock,
@@ -88,6 +85,13 @@ export class SimulatedNetwork {
         reachable: (from, to) => this.reachable(from, to),
         life: (peer) => this.#stations.get(peer),
       });
+    this.#gossip = new SimulatedGossip({
+      clock,
+      network: this,
+      stations: this.#stations,
+      faults: this.#faults,
+      latencyMs: () => this.#latencyMs(),
+    });
   }
 
   /** Plugs a peer in: it connects, and both sides hear of it. */
@@ -101,7 +105,7 @@ export class SimulatedNetwork {
   unplug(peer: PeerId): void {
     if (!this.#stations.delete(peer)) return;
     this.links?.forget(peer);
-    this.#heartbeats.forget(peer);
+    this.#gossip.forget(peer);
     for (const other of this.topology.remove(peer)) {
       this.#stations.get(other)?.listener.onPeerDisconnected(peer);
       this.#lookAgain(other);
@@ -131,20 +135,11 @@ export class SimulatedNetwork {
       signUpdate: async (announcement) => signed(announcement),
       publishUpdate: async (update) => {
         if (!power.on) return;
-        if (this.#isLarge) {
-          return this.#flood(self, this.sizes.update, ({ listener }, from) =>
-            listener.onUpdate(update, from),
-          );
-        }
-        const receivers = this.#receivers(self);
-        this.#countCopies(self, receivers, this.sizes.update);
-        for (const peer of receivers) {
-          this.#deliver(self, peer, ({ listener }, from) => listener.onUpdate(update, from));
-        }
+        this.#gossip.update(self, update);
       },
       offerUpdate: (peer, update, signal) => power.through(offerUpdate(this, self, peer, update, signal)),
       publishPresence: async (presence: Presence) => {
-        if (power.on) this.#gossipPresence(self, presence);
+        if (power.on) this.#gossip.presence(self, presence);
       },
       fetchPayload: (update, holders, signal) =>
         power.through(fetchPayload(this, self, update, holders, signal)),
@@ -215,6 +210,11 @@ export class SimulatedNetwork {
     return this.#faults.delivered(from, to, bytes);
   }
 
+  /** So many of the peers, at random. */
+  drawn(peers: readonly PeerId[], most: number): readonly PeerId[] {
+    return shuffled(peers, this.#random).slice(0, most);
+  }
+
   wait(delayMs: number, signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const abort = () => {
@@ -281,115 +281,6 @@ export class SimulatedNetwork {
       const cancel = links.start({ from, to, bytes, progress, done: over(resolve), failed });
       signal.addEventListener("abort", abort, { once: true });
     });
-  }
-
-  #gossipPresence(self: PeerId, presence: Presence): void {
-    const deliver = ({ listener }: Station, from: PeerId) => listener.onPresence(presence, from);
-    const thinning = this.model.thinHeartbeats === true ? this.#heartbeats.hear(presence) : undefined;
-    if (this.#isLarge) {
-      const { isDue = true, standsForMore = false } = thinning ?? {};
-      this.#flood(self, this.sizes.presence, isDue ? deliver : undefined, standsForMore);
-      return;
-    }
-    const receivers = this.#receivers(self);
-    this.#countCopies(self, receivers, this.sizes.presence);
-    for (const peer of receivers) {
-      if (thinning === undefined) this.#deliver(self, peer, deliver);
-      else if (thinning.isDue || !this.#heartbeats.agree(self, peer)) {
-        this.#deliver(self, peer, deliver, thinning.standsForMore);
-      }
-    }
-  }
-
-  get #isLarge(): boolean {
-    return this.model.connections !== undefined && this.#stations.size > LARGE;
-  }
-
-  /**
-   * Brings a message to everyone, a hop at a time: those at the same distance hear it at the same moment. What it costs is all
-   * written down for its author, and does not hold up links; faults around single peers are not looked at.
-   */
-  #flood(
-    author: PeerId,
-    bytes: number,
-    deliver: ((station: Station, from: PeerId) => void) | undefined,
-    surely = false,
-  ): void {
-    const { waves, copies } = this.topology.spreadFrom(author);
-    const { gossip } = this.traffic.of(author);
-    gossip.sent += bytes * copies;
-    gossip.received += bytes * copies;
-    if (deliver === undefined) return;
-    const { loss, duplication } = this.conditions;
-    let delayMs = 0;
-    for (const { peers, from } of waves) {
-      delayMs += this.#latencyMs();
-      this.#clock.afterQuietly(delayMs, () => {
-        for (let at = 0; at < peers.length; at++) {
-          const peer = peers[at]!;
-          if (!surely && this.#chance(loss)) continue;
-          const station = this.#stations.get(peer);
-          if (station === undefined || !this.reachable(author, peer) || this.isBanned(peer, author)) continue;
-          deliver(station, from[at]!);
-          if (this.#chance(duplication)) deliver(station, from[at]!);
-        }
-      });
-    }
-  }
-
-  #receivers(author: PeerId): readonly PeerId[] {
-    const reached = this.model.connections === undefined ? this.#stations : this.topology.hopsFrom(author);
-    return [...reached.keys()].filter((peer) => peer !== author);
-  }
-
-  /** Brings a message to a peer, once or twice or not at all. `surely`: not lost on the way. */
-  #deliver(
-    author: PeerId,
-    peer: PeerId,
-    deliver: (station: Station, from: PeerId) => void,
-    surely = false,
-  ): void {
-    const { loss, duplication } = this.conditions;
-    const twice = this.#chance(Math.max(duplication, this.#faults.share("duplication", author, peer)));
-    const hops = this.model.connections === undefined ? 1 : (this.topology.hopsFrom(author).get(peer) ?? 1);
-    for (let copy = 0; copy < (twice ? 2 : 1); copy++) {
-      const lost = Math.max(surely ? 0 : loss, this.#faults.share("loss", author, peer));
-      if (this.#chance(lost)) continue;
-      const delayMs = this.#latencyMs() * hops + this.#faults.gossipDelayMs(author, peer);
-      this.#clock.after(delayMs, () => {
-        const station = this.#stations.get(peer);
-        if (station === undefined || !this.reachable(author, peer) || this.isBanned(peer, author)) return;
-        deliver(station, this.#handedOnBy(author, peer));
-      });
-    }
-  }
-
-  /** The neighbour from which gossip came: its author where the two are connected, else one who had it before. */
-  #handedOnBy(author: PeerId, peer: PeerId): PeerId {
-    if (this.model.connections === undefined || this.topology.connected(author, peer)) return author;
-    const hops = this.topology.hopsFrom(author);
-    const own = hops.get(peer) ?? 1;
-    for (const other of this.topology.neighbours(peer)) if ((hops.get(other) ?? own) < own) return other;
-    return author;
-  }
-
-  /** A publisher sends to its mesh; everyone hands on to theirs but to whom it came from: all but one of their links. */
-  #countCopies(author: PeerId, receivers: readonly PeerId[], bytes: number): void {
-    const { topology } = this;
-    const copiesOf = (peer: PeerId) => Math.max(0, topology.meshDegree(peer) - 1);
-    const first = Math.min(receivers.length, topology.meshDegree(author));
-    const copies = receivers.reduce((sum, peer) => sum + copiesOf(peer), first);
-    this.#countGossip(author, bytes * first, 0);
-    for (const peer of receivers) {
-      this.#countGossip(peer, bytes * copiesOf(peer), (bytes * copies) / receivers.length);
-    }
-  }
-
-  #countGossip(peer: PeerId, sent: number, received: number): void {
-    const { gossip } = this.traffic.of(peer);
-    gossip.sent += sent;
-    gossip.received += received;
-    this.links?.occupy(peer, sent, received);
   }
 
   #count(from: PeerId, to: PeerId, channel: Channel, bytes: number): void {

@@ -10,6 +10,8 @@ import type { SimulatedNetwork } from "./simulated-network.ts";
 /** protocol/net/tile-transfer.ts. */
 const MAX_SOURCES_AT_ONCE = 8;
 const MAX_PASSES = 3;
+/** protocol/net/run-network.ts. */
+const OTHERS_ASKED = 8;
 /** A modelled body is fetched in so many pieces, shared out among its sources as they are free. */
 const PIECES = 64;
 
@@ -78,7 +80,8 @@ function sourcesOf(
   const known = preferred.filter((peer) => peer !== self);
   if (network.model.connections === undefined) return new Set(known);
   const connected = network.topology.neighbours(self);
-  return new Set([...known.filter((peer) => connected.has(peer)), ...connected]);
+  const others = connected.size > OTHERS_ASKED ? network.drawn([...connected], OTHERS_ASKED) : connected;
+  return new Set([...known.filter((peer) => connected.has(peer)), ...others]);
 }
 
 export async function fetchSnapshot(
