@@ -57,7 +57,7 @@ export function standInOf(run: RunConfig, peers: number): StandIn {
       training: { localSteps: segments, embeddingWarmupSteps: warmUp, rounds: 1000, warmupSteps: 0 },
       averaging: {
         ...run.averaging,
-        minimumPeers: Math.min(1_024, Math.max(run.averaging.minimumPeers, peers)),
+        minimumPeers: Math.min(1_024, Math.max(run.averaging.minimumPeers, awaited(peers, run))),
       },
     }),
     layout: parameterLayout(peers > MANY_PEERS ? FEW_TENSORS : TENSORS, sha256),
@@ -65,6 +65,10 @@ export function standInOf(run: RunConfig, peers: number): StandIn {
     stepsPerSegment,
   };
 }
+
+/** Round 0 waits for everyone, but where a swarm's size is an estimate: there for most. */
+const awaited = (peers: number, { averaging }: RunConfig): number =>
+  peers > averaging.cohort ? Math.max(averaging.cohort, Math.floor(0.75 * peers)) : peers;
 
 /** Values in the planned run's shared layout: the body, and with it in variants glob and trim the embedding. */
 export function sharedValues(run: RunConfig): number {
