@@ -90,7 +90,7 @@ const averagingSchema = z.strictObject({
     .describe("a round is applied at the latest this long after it began, quorum or not, in milliseconds"),
   overlap: z
     .enum(["off", "on"])
-    .default("off")
+    .default("on")
     .describe("whether a peer goes on with the next round's steps while updates travel"),
   pacing: z
     .enum(["off", "on"])

@@ -9,11 +9,12 @@ import { Simulation } from "./simulation.ts";
 
 type Wishes = Partial<Omit<SimulationPlan, "network" | "config">> & {
   readonly defence?: Defence;
+  readonly overlap?: "off" | "on";
   readonly network?: Partial<SimulationPlan["network"]>;
 };
 
 /** Rounds of eight seconds on 20 Mbit/s, with updates of 800 kB. */
-function planOf({ network, defence, ...wishes }: Wishes = {}): SimulationPlan {
+function planOf({ network, defence, overlap = "off", ...wishes }: Wishes = {}): SimulationPlan {
   const peers = wishes.peers ?? 4;
   return {
     seed: 1,
@@ -21,7 +22,7 @@ function planOf({ network, defence, ...wishes }: Wishes = {}): SimulationPlan {
     rounds: 5,
     config: parseRunConfig({
       training: { localSteps: 4, embeddingWarmupSteps: 2 },
-      averaging: { minimumPeers: peers, maxRoundMs: 120_000, defence },
+      averaging: { minimumPeers: peers, maxRoundMs: 120_000, defence, overlap },
     }),
     layout: parameterLayout(
       [
@@ -92,6 +93,13 @@ describe("a simulation", () => {
     expect(report.traffic.payload.received).toBeGreaterThan(3 * 800_000);
     expect(report.traffic.payload.received).toBeLessThan(3 * 801_000);
     expect(report.loss.last).toBeLessThan(report.loss.first / 10);
+  });
+
+  it("keeps everyone busy where training goes on while updates travel", async () => {
+    const { utilisation, goodput, rounds } = await simulate({ overlap: "on" });
+    expect(utilisation.least).toBeGreaterThan(0.98);
+    expect(goodput).toEqual({ made: 20, counted: 20, returned: 0, trained: 1 });
+    expect(rounds.at(-1)!.medianMs).toBeLessThan(8_250);
   });
 
   it("takes the time that its bytes take: two payloads over a link, and some ways there and back", async () => {
