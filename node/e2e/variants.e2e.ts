@@ -63,7 +63,9 @@ const published = (peer: GlossaProcess) =>
 it.each(["spec", "trim", "glob"] as const)(
   "in variant %s lets three texts train together",
   async (variant) => {
-    const config = await startVariant(variant, "--minimum-peers", "3", "--quorum", "1");
+    // In three rounds of ten steps, a round taken ahead of its body is a third of all that is learnt.
+    const flags = ["--minimum-peers", "3", "--quorum", "1", "--overlap", "off"];
+    const config = await startVariant(variant, ...flags);
     const peers = CORPORA.map((name, at) => run.peer(name, texts[at]!, "--rounds", "3"));
     const rows = await Promise.all(peers.map((peer) => peer.event("finished")));
     expect(await Promise.all(peers.map((peer) => peer.finished()))).toEqual([0, 0, 0]);
@@ -125,9 +127,9 @@ it("lets a newcomer join trim late, and gives it the tokenizer and the rows", as
   const held = (await rowsOf(zh))!.length;
   expect(training).toMatchObject({ variant: "trim", vocabularySize: held, heldRows: held });
   expect(training.commonVocabularySize).toBe(COMMON_VOCABULARY);
-  // A quarter of float32 and a little, of what an update of its rows has.
-  expect(traffic.payloadRatio).toBeGreaterThan(3.5);
-  expect(traffic.payloadRatio).toBeLessThan(4);
+  // An eighth of float32 and a little (int4), of what an update of its rows has.
+  expect(traffic.payloadRatio).toBeGreaterThan(6);
+  expect(traffic.payloadRatio).toBeLessThan(8);
   for (const peer of [en!, es!, zh]) expect(await peer.signal("SIGINT")).toEqual({ code: 0, signal: null });
 });
 
