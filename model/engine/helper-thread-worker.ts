@@ -52,6 +52,13 @@ function factorsOf(order: Float64Array) {
   };
 }
 
+// Whoever waits for this thread waits without looking up: it must not end, of lost memory for instance, and say nothing.
+process.once("exit", () => {
+  Atomics.store(turns, TURNS.isReady, 0);
+  Atomics.store(turns, TURNS.finished, Atomics.load(turns, TURNS.ordered));
+  Atomics.notify(turns, TURNS.finished);
+});
+
 let turn = 0;
 Atomics.store(turns, TURNS.isReady, 1);
 for (;;) {

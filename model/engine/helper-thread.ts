@@ -160,6 +160,8 @@ export class HelperThread {
     }
     const { error } = receiveMessageOnPort(this.#port)?.message ?? {};
     if (error !== undefined) throw new Error(error);
+    if (!this.isReady)
+      throw new Error("the thread that computes half of a step has ended, as where memory ran out");
   }
 
   /** The answer of a pass over squares, by the part's place among the parts. */
