@@ -1,5 +1,6 @@
 // Finds the run's peers and keeps finding them: dials known addresses with back-off, asks whoever answers for more,
 // registers with the rendezvous. libp2p has no auto-dialler and forgets failed bootstraps; this is the loop it lacks.
+import { peerIdFromString } from "@libp2p/peer-id";
 import type { PeerId, RunId } from "../core/types.ts";
 import type { ClockPort } from "../ports.ts";
 import type { PeerRecord } from "../wire/exchange.ts";
@@ -11,6 +12,7 @@ import { NetworkError, reasonOf } from "./errors.ts";
 import type { Host } from "./host.ts";
 import type { Logger } from "./logger.ts";
 import type { PeerDirectory } from "./peer-directory.ts";
+import { MOST_STRANGERS, STRANGER_INTERVAL_MS } from "./strangers.ts";
 import type { Streams } from "./streams.ts";
 
 /** Peers remembered across restarts. Injected: the network does not know where a peer keeps its state. */
@@ -68,11 +70,15 @@ export class Discovery {
   #looking: Promise<void> | undefined;
   #lookAgain = false;
   #savedMs = 0;
+  /** Met although there were peers enough, oldest first. */
+  readonly #strangers: PeerId[] = [];
+  #nextStrangerMs: number;
 
   constructor(options: DiscoveryOptions, modules: DiscoveryModules) {
     this.#options = options;
     this.#modules = modules;
     this.#backoff = new Backoff(modules.clock);
+    this.#nextStrangerMs = modules.clock.nowMs() + jittered(STRANGER_INTERVAL_MS);
   }
 
   async start(): Promise<void> {
@@ -126,8 +132,24 @@ export class Discovery {
     const wanted = this.#options.targetPeers - this.#modules.memberCount();
     const candidates = this.#candidates().slice(0, Math.min(Math.max(wanted, 0), MAX_DIALS_AT_ONCE));
     await Promise.all(candidates.map((record) => this.#dialRecord(record)));
+    if (wanted <= 0) await this.#meetStranger();
     const nowMs = this.#modules.clock.nowMs();
     if (nowMs - this.#savedMs >= SAVE_INTERVAL_MS) await this.#saveCache();
+  }
+
+  async #meetStranger(): Promise<void> {
+    const { clock, host } = this.#modules;
+    if (clock.nowMs() < this.#nextStrangerMs) return;
+    this.#nextStrangerMs = clock.nowMs() + jittered(STRANGER_INTERVAL_MS);
+    const candidates = this.#candidates();
+    const stranger = candidates[Math.floor(Math.random() * candidates.length)];
+    if (stranger === undefined) return;
+    await this.#dialRecord(stranger);
+    if (!this.#connected().has(stranger.peer)) return;
+    this.#strangers.push(stranger.peer);
+    while (this.#strangers.length > MOST_STRANGERS) {
+      await host.hangUp(peerIdFromString(this.#strangers.shift()!)).catch(() => {});
+    }
   }
 
   /** Peers we know of, are not connected to and may dial now. */

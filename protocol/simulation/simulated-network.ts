@@ -11,6 +11,7 @@ import type {
 } from "../core/types.ts";
 import { gatherPages, pageOf } from "../net/inventory-pages.ts";
 import { OffenceBook } from "../net/offences.ts";
+import { STRANGER_INTERVAL_MS } from "../net/strangers.ts";
 import type { NetworkPort, ServedContent } from "../ports.ts";
 import { type Disturbance, Disturbances } from "./disturbances.ts";
 import { Links } from "./links.ts";
@@ -100,6 +101,7 @@ export class SimulatedNetwork {
     this.topology.add(peer);
     this.#connect(peer);
     this.#lookAgain(peer);
+    this.#meetStrangers(peer, station);
   }
 
   unplug(peer: PeerId): void {
@@ -304,6 +306,27 @@ export class SimulatedNetwork {
       if (this.topology.has(peer) && this.topology.wantsMore(peer) && this.#connect(peer)) {
         this.#lookAgain(peer);
       }
+    });
+  }
+
+  #meetStrangers(peer: PeerId, station: Station): void {
+    if (this.model.connections === undefined) return;
+    this.#clock.after(STRANGER_INTERVAL_MS * (0.5 + this.#random()), () => {
+      if (this.#stations.get(peer) !== station) return;
+      const { met, left } = this.topology.meetStranger(peer);
+      for (const [one, other] of [
+        [peer, met],
+        [met, peer],
+      ]) {
+        if (one !== undefined && other !== undefined)
+          this.#stations.get(one)?.listener.onPeerConnected(other);
+      }
+      if (left !== undefined) {
+        this.#stations.get(left)?.listener.onPeerDisconnected(peer);
+        this.#stations.get(peer)?.listener.onPeerDisconnected(left);
+        this.#lookAgain(left);
+      }
+      this.#meetStrangers(peer, station);
     });
   }
 

@@ -39,6 +39,21 @@ describe("the topology", () => {
     );
   });
 
+  it("grows together after a partition in which both halves found all the links they want", () => {
+    const topology = swarm(64, 16);
+    const half = (rest: number) => topology.peers.filter((_, index) => index % 2 === rest);
+    topology.partition(half(0), half(1));
+    topology.cutSilent();
+    for (const peer of topology.peers) topology.look(peer);
+    topology.partition();
+    for (const peer of topology.peers) topology.look(peer);
+    expect(topology.hopsFrom("p0").size).toBe(31);
+    for (let times = 0; times < 4; times++) for (const peer of topology.peers) topology.meetStranger(peer);
+    expect(topology.hopsFrom("p0").size).toBe(63);
+    // Each keeps two strangers of its own, and those whose stranger it is.
+    for (const peer of topology.peers) expect(topology.neighbours(peer).size).toBeLessThan(40);
+  });
+
   it("brings gossip to everyone, over one hop in a small swarm and a few in a large one", () => {
     expect([...swarm(9, 16).hopsFrom("p0").values()]).toEqual(Array(8).fill(1));
     const hops = [...swarm(200, 16).hopsFrom("p0").values()];

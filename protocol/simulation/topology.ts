@@ -2,6 +2,7 @@
 // until it has as many connections as it wants, looks again when it has lost some, and a link that stays silent is hung
 // up; gossip runs over a mesh within those links, or straight to everyone in a small swarm. Owns no messages and no bytes.
 import type { PeerId } from "../core/types.ts";
+import { MOST_STRANGERS } from "../net/strangers.ts";
 import { shuffled } from "./random.ts";
 
 /** gossipsub's wished degree of the mesh, and the most links that one side accepts beyond it. */
@@ -29,6 +30,8 @@ export class Topology {
   readonly #wanted: number;
   readonly #random: () => number;
   readonly #links = new Map<PeerId, Set<PeerId>>();
+  /** Linked although there were enough, oldest first. */
+  readonly #strangers = new Map<PeerId, PeerId[]>();
   #groups: readonly ReadonlySet<PeerId>[] = [];
   /** Made anew when links or partitions have changed. */
   #mesh: Map<PeerId, Set<PeerId>> | undefined;
@@ -72,6 +75,7 @@ export class Topology {
     const neighbours = [...this.neighbours(peer)];
     for (const neighbour of neighbours) this.#links.get(neighbour)?.delete(peer);
     this.#links.delete(peer);
+    this.#strangers.delete(peer);
     this.#order = undefined;
     this.#changed(peer, ...neighbours);
     return neighbours;
@@ -94,6 +98,23 @@ export class Topology {
     }
     if (added.length > 0) this.#changed(peer, ...added);
     return added;
+  }
+
+  /** A peer with links enough meets one more, and leaves the one before the last; see protocol/net's discovery. */
+  meetStranger(peer: PeerId): { readonly met?: PeerId | undefined; readonly left?: PeerId | undefined } {
+    const own = this.#links.get(peer);
+    if (own === undefined || own.size < this.#wanted) return {};
+    const [met] = this.#links.size > LARGE ? this.#drawSome(peer) : this.#inSomeOrder(peer);
+    if (met === undefined || this.neighbours(met).size >= leastConnections(this.#wanted)) return {};
+    own.add(met);
+    this.#links.get(met)!.add(peer);
+    const strangers = [...(this.#strangers.get(peer) ?? []), met];
+    const left = strangers.length > MOST_STRANGERS ? strangers.shift() : undefined;
+    this.#strangers.set(peer, strangers);
+    const isLinked = left !== undefined && own.delete(left);
+    if (isLinked) this.#links.get(left)?.delete(peer);
+    this.#changed(peer, met, ...(isLinked ? [left] : []));
+    return { met, left: isLinked ? left : undefined };
   }
 
   #inSomeOrder(peer: PeerId): readonly PeerId[] {
