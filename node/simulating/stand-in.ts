@@ -66,9 +66,8 @@ export function standInOf(run: RunConfig, peers: number): StandIn {
   };
 }
 
-/** Round 0 waits for everyone, but where a swarm's size is an estimate: there for most. */
-const awaited = (peers: number, { averaging }: RunConfig): number =>
-  peers > averaging.cohort ? Math.max(averaging.cohort, Math.floor(0.75 * peers)) : peers;
+/** Round 0 waits for everyone, but where a swarm's size is an estimate: there for a cohort. */
+const awaited = (peers: number, { averaging }: RunConfig): number => Math.min(peers, averaging.cohort);
 
 /** Values in the planned run's shared layout: the body, and with it in variants glob and trim the embedding. */
 export function sharedValues(run: RunConfig): number {
