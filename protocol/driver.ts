@@ -5,12 +5,12 @@ import type { ProtocolEvent } from "./core/protocol-events.ts";
 import { transition } from "./core/round.ts";
 import type { Effect, EffectOf, RoundEvent } from "./core/round-events.ts";
 import { initialRoundState, type RoundState } from "./core/round-state.ts";
-import type { RunConfig } from "./core/run-config.ts";
 import { requireHeldRows } from "./core/shared-embedding.ts";
 import type { BodyRoot, Presence } from "./core/types.ts";
 import type { BodyArithmetic } from "./driver/arithmetic.ts";
-import type { DriverContext, DriverModules, DriverOptions } from "./driver/context.ts";
+import type { DriverContext, DriverModules, DriverOptions, StartOptions } from "./driver/context.ts";
 import { UpdateExchange } from "./driver/exchange.ts";
+import { requireInitial } from "./driver/genesis.ts";
 import { Lane } from "./driver/lane.ts";
 import { Ledger } from "./driver/ledger.ts";
 import { LocalArithmetic } from "./driver/local-arithmetic.ts";
@@ -18,11 +18,11 @@ import { roundRules } from "./driver/round-rules.ts";
 import { type Agreement, agreementOf, type ProtocolStatus, StatusBook } from "./driver/status.ts";
 import { forgetDraft, syncFrom } from "./driver/syncing.ts";
 import { abortTraining, reclaimProgress, train, trainAhead, warmUp } from "./driver/training.ts";
-import { GenesisMissingError, InitialBodyError } from "./errors.ts";
+import { GenesisMissingError } from "./errors.ts";
 import type { NetworkListener, ProtocolCheckpoint, ServedContent } from "./ports.ts";
 
 export type { ProtocolEvent } from "./core/protocol-events.ts";
-export type { DriverModules, DriverOptions } from "./driver/context.ts";
+export type { DriverModules, DriverOptions, StartOptions } from "./driver/context.ts";
 export type { Agreement, MemberStatus, ProtocolStatus, RoundRecord } from "./driver/status.ts";
 
 /** How it ended. `completed`: the wished rounds are applied and the others agree (or did not within the time). */
@@ -31,15 +31,6 @@ export interface Outcome {
   readonly round: number;
   readonly root: BodyRoot;
   readonly agreement: Agreement;
-}
-
-/** What is known only once the trainer has prepared its text. */
-export interface StartOptions {
-  /**
-   * Ids of the embedding's rows that this peer trains and sends, ascending: its restricted vocabulary. Needed in variant
-   * trim, refused in the others. May be others than before a restart.
-   */
-  readonly heldRows?: Int32Array | undefined;
 }
 
 export interface Driver {
@@ -403,11 +394,4 @@ class RoundDriver implements Driver {
     this.#book.record(event, this.#modules.clock.nowMs());
     this.#modules.observer?.onEvent(event);
   }
-}
-
-/** Throws InitialBodyError where a ledger at its very beginning holds another body than the run starts from. */
-function requireInitial({ initialBody }: RunConfig, ledger: Ledger): void {
-  const { root } = ledger.roots();
-  if (initialBody === undefined || !ledger.holdsBody || root === initialBody) return;
-  throw new InitialBodyError(initialBody, root);
 }

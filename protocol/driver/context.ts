@@ -63,3 +63,12 @@ export interface DriverContext {
   /** Finished local training by round, until it is published. */
   readonly trained: Map<number, RoundTraining & { readonly baseRoot: string }>;
 }
+
+/** What is known only once the trainer has prepared its text. */
+export interface StartOptions {
+  /**
+   * Ids of the embedding's rows that this peer trains and sends, ascending: its restricted vocabulary. Needed in variant
+   * trim, refused in the others. May be others than before a restart.
+   */
+  readonly heldRows?: Int32Array | undefined;
+}
