@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { bodyLength } from "./architecture.ts";
 import {
   ModelConfigError,
@@ -10,50 +10,16 @@ import {
 } from "./errors.ts";
 import { genesisBody, initialEmbedding } from "./genesis.ts";
 import { learningRateAt } from "./optim/schedule.ts";
-import { RandomStream } from "./random.ts";
-import { createTrainingModel, type TrainingModelOptions } from "./training-model.ts";
-import type { Batch, Device, ModelConfig, OptimizerConfig, TrainingModel } from "./types.ts";
+import { modelsFrom, randomBatch, smallConfig, smallOptimizer } from "./testing/small-models.ts";
+import type { TrainingModelOptions } from "./training-model.ts";
+import type { Device, TrainingModel } from "./types.ts";
 
-const config: ModelConfig = { blocks: 2, width: 24, heads: 3, sequenceLength: 8, vocabularySize: 37 };
-const optimizer: OptimizerConfig = {
-  learningRate: 1e-2,
-  beta1: 0.9,
-  beta2: 0.95,
-  epsilon: 1e-8,
-  weightDecay: 0.1,
-  gradientClip: 1,
-  warmupSteps: 3,
-  totalSteps: 60,
-  finalLearningRateRatio: 0.1,
-};
+const config = smallConfig;
+const optimizer = smallOptimizer;
 const batchSize = 3;
+const createOpen = modelsFrom("test", { config, optimizer, batchSize, threads: 2 });
 
-const open: TrainingModel[] = [];
-afterEach(async () => {
-  for (const model of open.splice(0)) await model.dispose();
-});
-
-async function createOpen(changes: Partial<TrainingModelOptions>): Promise<TrainingModel> {
-  const model = await createTrainingModel({
-    config,
-    optimizer,
-    batchSize,
-    device: "cpu",
-    threads: 2,
-    body: genesisBody(config, "test"),
-    embedding: initialEmbedding(config, "test"),
-    ...changes,
-  });
-  open.push(model);
-  return model;
-}
-
-function randomBatch(seed: string, sequences = batchSize): Batch {
-  const stream = RandomStream.fromSeed(seed);
-  const draw = () =>
-    Int32Array.from({ length: sequences * config.sequenceLength }, () => stream.nextUint32() % 37);
-  return { inputs: draw(), targets: draw(), batchSize: sequences, sequenceLength: config.sequenceLength };
-}
+const batchOf = (seed: string, sequences = batchSize) => randomBatch(seed, sequences);
 
 /** |a - b| / |b|, as vectors. */
 function relativeDistance(a: Float32Array, b: Float32Array): number {
@@ -64,7 +30,7 @@ function relativeDistance(a: Float32Array, b: Float32Array): number {
 async function losses(model: TrainingModel, from: number, to: number): Promise<number[]> {
   const result: number[] = [];
   for (let step = from; step < to; step++)
-    result.push((await model.trainStep(randomBatch(`${step % 4}`), step)).loss);
+    result.push((await model.trainStep(batchOf(`${step % 4}`), step)).loss);
   return result;
 }
 
@@ -81,7 +47,7 @@ describe.each(devices)("a training model on %s", (device) => {
 
   it("learns one batch by heart", async () => {
     const model = await create({ optimizer: { ...optimizer, totalSteps: 120 } });
-    const batch = randomBatch("heart");
+    const batch = batchOf("heart");
     const first = await model.trainStep(batch, 0);
     expect(first.loss).toBeCloseTo(Math.log(37), 1);
     for (let step = 1; step < 120; step++) await model.trainStep(batch, step);
@@ -94,7 +60,7 @@ describe.each(devices)("a training model on %s", (device) => {
     // Adam's first corrected moments are g and g^2, so w moves by lr * g / |g|, up to epsilon.
     const model = await create({ optimizer: { ...optimizer, weightDecay: 0, epsilon: 1e-12 } });
     const before = await model.readState();
-    const { learningRate } = await model.trainStep(randomBatch("first"), 0);
+    const { learningRate } = await model.trainStep(batchOf("first"), 0);
     const after = await model.readState();
     for (const group of ["body", "embedding"] as const) {
       const moves = after[group].map((value, at) => Math.abs(value - before[group][at]!) / learningRate);
@@ -116,7 +82,7 @@ describe.each(devices)("a training model on %s", (device) => {
     const model = await create();
     await losses(model, 0, 3);
     const state = await model.readState();
-    const batch = randomBatch("evaluation");
+    const batch = batchOf("evaluation");
     const { nats, tokens } = await model.evaluate(batch);
     expect(await model.readState()).toEqual(state);
     const { loss } = await model.trainStep(batch, 3);
@@ -127,7 +93,7 @@ describe.each(devices)("a training model on %s", (device) => {
     const model = await create();
     await losses(model, 0, 2);
     const before = await model.readState();
-    const batch = randomBatch("embedding");
+    const batch = batchOf("embedding");
     const { loss } = await model.trainEmbeddingStep(batch, 2);
     for (let step = 3; step < 20; step++) await model.trainEmbeddingStep(batch, step);
     const after = await model.readState();
@@ -161,7 +127,7 @@ describe.each(devices)("a training model on %s", (device) => {
 
   it("takes calls in the order they were made, whoever waits for them", async () => {
     const [together, apart] = [await create(), await create()];
-    const batches = [0, 1, 2].map((at) => randomBatch(`${at}`));
+    const batches = [0, 1, 2].map((at) => batchOf(`${at}`));
     const calls = batches.map((batch, step) => together.trainStep(batch, step));
     const body = together.readBody();
     const later = together.trainStep(batches[0]!, 3);
@@ -179,7 +145,7 @@ describe.each(devices)("a training model on %s", (device) => {
 
   it("reports the schedule's learning rate", async () => {
     const model = await create();
-    const { learningRate } = await model.trainStep(randomBatch("rate"), 30);
+    const { learningRate } = await model.trainStep(batchOf("rate"), 30);
     expect(learningRate).toBe(learningRateAt(optimizer, 30));
   });
 
@@ -193,7 +159,7 @@ describe.each(devices)("a training model on %s", (device) => {
     ] as const) {
       await model.resetMoments();
       const before = await model.readState();
-      await model.trainStep(randomBatch("first"), step);
+      await model.trainStep(batchOf("first"), step);
       const after = await model.readState();
       const largest = (group: "body" | "embedding") =>
         Math.max(...after[group].map((value, at) => Math.abs(value - before[group][at]!)));
@@ -211,14 +177,14 @@ describe.each(devices)("a training model on %s", (device) => {
     const broken = state.body.slice();
     broken[100] = Number.NaN;
     await model.writeBody(broken);
-    await expect(model.trainStep(randomBatch("nan"), 2)).rejects.toThrow(NonFiniteStepError);
+    await expect(model.trainStep(batchOf("nan"), 2)).rejects.toThrow(NonFiniteStepError);
     await model.writeBody(state.body);
     expect(await model.readState()).toEqual(state);
   });
 
   it("refuses what does not fit it, and stays usable", async () => {
     const model = await create();
-    const good = randomBatch("good");
+    const good = batchOf("good");
     await expect(model.trainStep({ ...good, inputs: good.inputs.slice(1) }, 0)).rejects.toThrow(
       TensorSizeError,
     );
@@ -241,7 +207,7 @@ describe.each(devices)("a training model on %s", (device) => {
     const changes = { batchSize: 6, optimizer: { ...optimizer, gradientClip: 0.1 } };
     const [whole, parts] = [await create(changes), await create({ ...changes, microBatchSize: 2 })];
     for (let step = 0; step < 4; step++) {
-      const batch = randomBatch(`${step}`, 6);
+      const batch = batchOf(`${step}`, 6);
       const [expected, actual] = [await whole.trainStep(batch, step), await parts.trainStep(batch, step)];
       expect(Math.abs(actual.loss / expected.loss - 1)).toBeLessThan(1e-6);
       expect(Math.abs(actual.gradientNorm / expected.gradientNorm - 1)).toBeLessThan(1e-5);
@@ -261,7 +227,7 @@ describe.each(devices)("a training model on %s", (device) => {
     const [whole, parts] = [await create(), await create({ microBatchSize: 1 })];
     const before = await parts.readState();
     for (let step = 0; step < 3; step++) {
-      const batch = randomBatch(`${step}`);
+      const batch = batchOf(`${step}`);
       const { loss } = await whole.trainEmbeddingStep(batch, step);
       expect((await parts.trainEmbeddingStep(batch, step)).loss / loss).toBeCloseTo(1, 6);
     }
@@ -278,12 +244,12 @@ describe.each(devices)("a training model on %s", (device) => {
 
   it("evaluates any number of micro-batches", async () => {
     const [whole, parts] = [await create({ batchSize: 6 }), await create({ microBatchSize: 1 })];
-    const six = randomBatch("six", 6);
+    const six = batchOf("six", 6);
     const { nats, tokens } = await parts.evaluate(six);
     expect(tokens).toBe(6 * config.sequenceLength);
     expect(nats / (await whole.evaluate(six)).nats).toBeCloseTo(1, 6);
-    await expect(parts.evaluate(randomBatch("none", 0))).rejects.toThrow(TensorSizeError);
-    await expect(whole.evaluate(randomBatch("four", 4))).rejects.toThrow(TensorSizeError);
+    await expect(parts.evaluate(batchOf("none", 0))).rejects.toThrow(TensorSizeError);
+    await expect(whole.evaluate(batchOf("four", 4))).rejects.toThrow(TensorSizeError);
     await expect(parts.trainStep(six, 0)).rejects.toThrow(TensorSizeError);
   });
 
@@ -291,15 +257,15 @@ describe.each(devices)("a training model on %s", (device) => {
     const model = await create({ microBatchSize: 1 });
     await losses(model, 0, 2);
     const state = await model.readState();
-    const aborted = model.trainStep(randomBatch("aborted"), 2, AbortSignal.abort());
+    const aborted = model.trainStep(batchOf("aborted"), 2, AbortSignal.abort());
     await expect(aborted).rejects.toThrow(expect.objectContaining({ name: "AbortError" }));
     const during = new AbortController();
-    const running = model.trainStep(randomBatch("during"), 2, during.signal);
+    const running = model.trainStep(batchOf("during"), 2, during.signal);
     queueMicrotask(() => during.abort());
     await expect(running).rejects.toThrow(expect.objectContaining({ name: "AbortError" }));
     expect(await model.readState()).toEqual(state);
     await model.writeBody(state.body.with(100, Number.NaN));
-    await expect(model.trainStep(randomBatch("nan"), 2)).rejects.toThrow(NonFiniteStepError);
+    await expect(model.trainStep(batchOf("nan"), 2)).rejects.toThrow(NonFiniteStepError);
     await model.writeBody(state.body);
     expect(await model.readState()).toEqual(state);
   });
@@ -333,10 +299,10 @@ describe.each(devices)("a training model on %s", (device) => {
       const model = await create(changes);
       const start = model.transfers();
       // Compiles, and brings the state there.
-      await model.trainStep(randomBatch("first"), 0);
+      await model.trainStep(batchOf("first"), 0);
       const before = model.transfers();
       const steps = 3;
-      for (let step = 1; step <= steps; step++) await model.trainStep(randomBatch(`${step}`), step);
+      for (let step = 1; step <= steps; step++) await model.trainStep(batchOf(`${step}`), step);
       const after = model.transfers();
       const moved = {
         toDeviceBytes: (after.toDeviceBytes - before.toDeviceBytes) / steps,
@@ -377,11 +343,11 @@ describe.each(devices)("a training model on %s", (device) => {
 
   it("says that it was disposed of", async () => {
     const model = await create();
-    const running = model.trainStep(randomBatch("running"), 0);
+    const running = model.trainStep(batchOf("running"), 0);
     await model.dispose();
     await model.dispose();
     await expect(running).resolves.toMatchObject({ learningRate: learningRateAt(optimizer, 0) });
-    await expect(model.trainStep(randomBatch("late"), 0)).rejects.toThrow(ModelDisposedError);
+    await expect(model.trainStep(batchOf("late"), 0)).rejects.toThrow(ModelDisposedError);
     await expect(model.readBody()).rejects.toThrow(ModelDisposedError);
   });
 });
@@ -411,8 +377,8 @@ describe("a training model on the cpu, to the last bit,", () => {
       ];
       expect(await losses(again, 0, 6)).toEqual(await losses(kept, 0, 6));
       expect(await again.readState()).toEqual(await kept.readState());
-      await again.trainEmbeddingStep(randomBatch("apart"), 6);
-      await kept.trainEmbeddingStep(randomBatch("apart"), 6);
+      await again.trainEmbeddingStep(batchOf("apart"), 6);
+      await kept.trainEmbeddingStep(batchOf("apart"), 6);
       expect(await again.readState()).toEqual(await kept.readState());
     },
   );
@@ -420,7 +386,7 @@ describe("a training model on the cpu, to the last bit,", () => {
   it("goes on from a state that was read and written back", async () => {
     const a = await create();
     await losses(a, 0, 5);
-    await a.trainEmbeddingStep(randomBatch("apart"), 5);
+    await a.trainEmbeddingStep(batchOf("apart"), 5);
     const state = await a.readState();
     expect(state).toMatchObject({ momentSteps: 5, embeddingMomentSteps: 6 });
     const goneOn = await losses(a, 5, 11);

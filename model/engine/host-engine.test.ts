@@ -1,51 +1,20 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { NonFiniteStepError } from "../errors.ts";
-import { genesisBody, initialEmbedding } from "../genesis.ts";
-import { RandomStream } from "../random.ts";
-import { createTrainingModel, type TrainingModelOptions } from "../training-model.ts";
-import type { Batch, ModelConfig, OptimizerConfig, TrainingModel, TrainingState } from "../types.ts";
+import { modelsFrom, randomBatch, smallConfig, smallOptimizer } from "../testing/small-models.ts";
+import type { TrainingModel, TrainingState } from "../types.ts";
 
-const config: ModelConfig = { blocks: 2, width: 24, heads: 3, sequenceLength: 8, vocabularySize: 37 };
-const optimizer: OptimizerConfig = {
-  learningRate: 1e-2,
-  beta1: 0.9,
-  beta2: 0.95,
-  epsilon: 1e-8,
-  weightDecay: 0.1,
-  gradientClip: 1,
-  warmupSteps: 3,
-  totalSteps: 60,
-  finalLearningRateRatio: 0.1,
-};
+const config = smallConfig;
+const optimizer = smallOptimizer;
 const batchSize = 4;
+const create = modelsFrom("shares", { config, optimizer, batchSize, threads: 2, shares: 2 });
 
-const open: TrainingModel[] = [];
-afterEach(async () => {
-  for (const model of open.splice(0)) await model.dispose();
-});
-
-async function create(changes: Partial<TrainingModelOptions> = {}): Promise<TrainingModel> {
-  const model = await createTrainingModel({
-    ...{ config, optimizer, batchSize, device: "cpu", threads: 2, shares: 2 },
-    body: genesisBody(config, "shares"),
-    embedding: initialEmbedding(config, "shares"),
-    ...changes,
-  });
-  open.push(model);
-  return model;
-}
-
-function randomBatch(seed: string): Batch {
-  const stream = RandomStream.fromSeed(seed);
-  const draw = () => Int32Array.from({ length: batchSize * 8 }, () => stream.nextUint32() % 37);
-  return { inputs: draw(), targets: draw(), batchSize, sequenceLength: 8 };
-}
+const batchOf = (seed: string) => randomBatch(seed, batchSize);
 
 /** Steps of both kinds; gives their losses. */
 async function train(model: TrainingModel, from: number, to: number): Promise<number[]> {
   const losses: number[] = [];
   for (let step = from; step < to; step++) {
-    const batch = randomBatch(`${step}`);
+    const batch = batchOf(`${step}`);
     const take = step % 3 === 2 ? model.trainEmbeddingStep : model.trainStep;
     losses.push((await take.call(model, batch, step)).loss);
   }
@@ -93,15 +62,15 @@ describe("a step in two shares, one on a thread of its own,", () => {
     await train(model, 0, 2);
     const state = await model.readState();
     const during = new AbortController();
-    const running = model.trainStep(randomBatch("during"), 2, during.signal);
+    const running = model.trainStep(batchOf("during"), 2, during.signal);
     queueMicrotask(() => during.abort());
     await expect(running).rejects.toThrow(expect.objectContaining({ name: "AbortError" }));
     expect(await model.readState()).toEqual(state);
     await model.writeBody(state.body.with(100, Number.NaN));
-    await expect(model.trainStep(randomBatch("nan"), 2)).rejects.toThrow(NonFiniteStepError);
+    await expect(model.trainStep(batchOf("nan"), 2)).rejects.toThrow(NonFiniteStepError);
     await model.writeBody(state.body);
     expect(await model.readState()).toEqual(state);
-    await expect(model.trainStep(randomBatch("good"), 2)).resolves.toMatchObject({
+    await expect(model.trainStep(batchOf("good"), 2)).resolves.toMatchObject({
       loss: expect.any(Number),
     });
   });

@@ -1,58 +1,28 @@
 // The loop runs on cuda; here it is compared, on the cpu, with single runs of the same step's graph.
 import fc from "fast-check";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { bodyLength } from "../architecture.ts";
 import { NonFiniteStepError, TokenOutOfRangeError } from "../errors.ts";
 import { genesisBody, initialEmbedding } from "../genesis.ts";
 import { elementCount } from "../graph/ops.ts";
 import { emitOnnx } from "../onnx/emit.ts";
 import { learningRateAt } from "../optim/schedule.ts";
-import { RandomStream } from "../random.ts";
 import { createSession, type DeviceTensor, hostData, hostTensor, scalarTensor } from "../runtime/session.ts";
+import { modelsFrom, randomBatch, smallConfig, smallOptimizer } from "../testing/small-models.ts";
 import { buildTrainStep, groupTensors, stepInputs, stepOutputs } from "../train-step.ts";
-import { createTrainingModel, type TrainingModelOptions } from "../training-model.ts";
-import type { Batch, ModelConfig, OptimizerConfig, TrainingModel, TrainingState } from "../types.ts";
+import type { TrainingModel, TrainingState } from "../types.ts";
 import { RunLength } from "./run-length.ts";
 
-const config: ModelConfig = { blocks: 2, width: 24, heads: 3, sequenceLength: 8, vocabularySize: 37 };
-const optimizer: OptimizerConfig = {
-  learningRate: 1e-2,
-  beta1: 0.9,
-  beta2: 0.95,
-  epsilon: 1e-8,
-  weightDecay: 0.1,
-  gradientClip: 1,
-  warmupSteps: 3,
-  totalSteps: 60,
-  finalLearningRateRatio: 0.1,
-};
+const config = smallConfig;
+const optimizer = smallOptimizer;
 const batchSize = 4;
 const BOTH = ["body", "embedding"] as const;
+const create = modelsFrom("loop", { config, optimizer, batchSize, threads: 1, stepsPerRun: 4 });
 
-const open: TrainingModel[] = [];
-afterEach(async () => {
-  for (const model of open.splice(0)) await model.dispose();
-});
-
-async function create(changes: Partial<TrainingModelOptions> = {}): Promise<TrainingModel> {
-  const model = await createTrainingModel({
-    ...{ config, optimizer, batchSize, device: "cpu", threads: 1, stepsPerRun: 4 },
-    body: genesisBody(config, "loop"),
-    embedding: initialEmbedding(config, "loop"),
-    ...changes,
-  });
-  open.push(model);
-  return model;
-}
-
-function randomBatch(seed: string): Batch {
-  const stream = RandomStream.fromSeed(seed);
-  const draw = () => Int32Array.from({ length: batchSize * 8 }, () => stream.nextUint32() % 37);
-  return { inputs: draw(), targets: draw(), batchSize, sequenceLength: 8 };
-}
+const batchOf = (seed: string) => randomBatch(seed, batchSize);
 
 const batches = (from: number, to: number) =>
-  Array.from({ length: to - from }, (_, at) => randomBatch(`${from + at}`));
+  Array.from({ length: to - from }, (_, at) => batchOf(`${from + at}`));
 
 /** Steps [from, to) in runs of these lengths; the last may find fewer left. */
 async function train(model: TrainingModel, from: number, to: number, length: number) {
@@ -82,7 +52,7 @@ async function trainInSingleRuns(steps: number) {
   }
   const results: { loss: number; gradientNorm: number }[] = [];
   for (let step = 0; step < steps; step++) {
-    const { inputs, targets } = randomBatch(`${step}`);
+    const { inputs, targets } = batchOf(`${step}`);
     const scalars = BOTH.flatMap((group) => [
       [stepInputs.learningRate(group), scalarTensor(learningRateAt(optimizer, step))] as const,
       [stepInputs.biasCorrection1(group), scalarTensor(1 - 0.9 ** (step + 1))] as const,
@@ -167,7 +137,7 @@ describe("steps in one loop", () => {
   it("of the embedding alone leave the body where it is", async () => {
     const [one, five] = [await create(), await create()];
     const { body, bodyMoment1 } = await one.readState();
-    for (let step = 0; step < 5; step++) await one.trainEmbeddingStep(randomBatch(`${step}`), step);
+    for (let step = 0; step < 5; step++) await one.trainEmbeddingStep(batchOf(`${step}`), step);
     await five.trainEmbeddingSteps(batches(0, 5), 0);
     const state = await five.readState();
     expect(state).toEqual(await one.readState());
@@ -190,7 +160,7 @@ describe("steps in one loop", () => {
     const wild = { optimizer: { ...optimizer, learningRate: 1e30 } };
     const [model, single] = [await create(wild), await create(wild)];
     const taken = await model.trainSteps(batches(0, 3), 0);
-    expect(taken).toEqual([await single.trainStep(randomBatch("0"), 0)]);
+    expect(taken).toEqual([await single.trainStep(batchOf("0"), 0)]);
     const state = await single.readState();
     expect(await model.readState()).toEqual(state);
     expect(state.momentSteps).toBe(1);

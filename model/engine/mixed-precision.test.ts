@@ -1,12 +1,12 @@
 // Training with products in float16, on every engine that the cpu has.
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { NonFiniteStepError } from "../errors.ts";
 import { buildScoring } from "../eval/scorer.ts";
-import { genesisBody, initialEmbedding } from "../genesis.ts";
 import type { Graph } from "../graph/ops.ts";
 import { emissionFor, emitOnnx } from "../onnx/emit.ts";
 import { RandomStream } from "../random.ts";
 import { createSession } from "../runtime/session.ts";
+import { modelsFrom, smallOptimizer } from "../testing/small-models.ts";
 import {
   buildEvaluation,
   buildGradientStep,
@@ -14,38 +14,12 @@ import {
   buildUpdateStep,
   buildZeroGradients,
 } from "../train-step.ts";
-import { createTrainingModel, type TrainingModelOptions } from "../training-model.ts";
-import type { Batch, Device, ModelConfig, OptimizerConfig, StepResult, TrainingModel } from "../types.ts";
+import type { Batch, Device, ModelConfig, StepResult, TrainingModel } from "../types.ts";
 
 const config: ModelConfig = { blocks: 2, width: 32, heads: 4, sequenceLength: 16, vocabularySize: 61 };
-const optimizer: OptimizerConfig = {
-  learningRate: 3e-3,
-  beta1: 0.9,
-  beta2: 0.95,
-  epsilon: 1e-8,
-  weightDecay: 0.1,
-  gradientClip: 1,
-  warmupSteps: 3,
-  totalSteps: 60,
-  finalLearningRateRatio: 0.1,
-};
+const optimizer = { ...smallOptimizer, learningRate: 3e-3 };
 const batchSize = 4;
-
-const open: TrainingModel[] = [];
-afterEach(async () => {
-  for (const model of open.splice(0)) await model.dispose();
-});
-
-async function create(changes: Partial<TrainingModelOptions> = {}): Promise<TrainingModel> {
-  const model = await createTrainingModel({
-    ...{ config, optimizer, batchSize, device: "cpu", threads: 2, precision: "float16" },
-    body: genesisBody(config, "mixed"),
-    embedding: initialEmbedding(config, "mixed"),
-    ...changes,
-  });
-  open.push(model);
-  return model;
-}
+const create = modelsFrom("mixed", { config, optimizer, batchSize, threads: 2, precision: "float16" });
 
 /** Text that can be learnt: each token is the one before it and a step of the sequence's own, with a slip now and then. */
 function batchAt(step: number): Batch {
