@@ -4,11 +4,12 @@ import { closedBodyVerdict } from "./agreement.ts";
 import { drawnOf, placeOf } from "./cohort.ts";
 import { deadlineMs, withDuration } from "./deadline.ts";
 import { askAround } from "./heartbeat.ts";
-import { forgetClosed, isPendingIn, PATIENT_ATTEMPTS, withCounted } from "./intake.ts";
+import { forgetClosed, withCounted } from "./intake.ts";
 import { askToOpen, beginRound, startSync } from "./joining.ts";
 import { expectedAuthors, fresh, quorumOf, withClosedRoot } from "./membership.ts";
 import type { EventOf } from "./round-events.ts";
 import { type RoundState, reachOf } from "./round-state.ts";
+import { isPendingIn, PATIENT_ATTEMPTS } from "./surplus.ts";
 import { ask, change, enterPhase, note, type Turn } from "./turn.ts";
 import type { PeerId } from "./types.ts";
 

@@ -1,11 +1,11 @@
 // Announcements and payloads: what is fetched, when again, and what is not worth fetching. Everything a peer can send
 // is bounded here: by round, by author, by number and by size. Nothing a peer does throws.
 
-import { drawnOf, placeOf } from "./cohort.ts";
 import { withArrival, withTransfer } from "./deadline.ts";
 import { LinearMap } from "./linear-map.ts";
 import type { EventOf } from "./round-events.ts";
 import { holdsBody, type RoundState, type Wanted } from "./round-state.ts";
+import { isOutdrawn, isSurplus } from "./surplus.ts";
 import { ask, change, note, type Turn } from "./turn.ts";
 import type { ContentId, PeerId } from "./types.ts";
 import { type UpdateId, updateKey } from "./update-set.ts";
@@ -21,8 +21,6 @@ const MAX_HOLDERS = 8;
 const CONCURRENT_FETCHES = 4;
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 8_000;
-/** Failed fetches after which a round no longer waits for an announced update (it is still tried). */
-export const PATIENT_ATTEMPTS = 3;
 
 export function onAnnounced(turn: Turn, event: EventOf<"announced">) {
   const { id, payloadBytes, from } = event;
@@ -128,56 +126,6 @@ export function onRefused(turn: Turn, event: EventOf<"refused">) {
 
 export function onUntimely(turn: Turn, { id }: EventOf<"untimely">) {
   change(turn, { wanted: without(turn.state.wanted, id) });
-}
-
-/** Whether a round counts as many updates as it can, all of them drawn before this one: it never will count. */
-function isOutdrawn({ counted, rules: { cohort } }: RoundState, { round, author }: UpdateId): boolean {
-  const authors = counted.get(round);
-  if (authors === undefined || authors.size < cohort.size || authors.has(author)) return false;
-  return placeOf(cohort, round, author, authors.keys()) >= cohort.size;
-}
-
-/** Whether enough that are drawn before this one count or are on their way: it is fetched should one of them not come. */
-function isSurplus(state: RoundState, { round, author }: UpdateId): boolean {
-  const { counted, wanted, rules } = state;
-  if (wanted.size + (counted.get(round)?.size ?? 0) <= rules.cohort.size) return false;
-  return !enoughIn(state, round).has(author);
-}
-
-/** Authors that a round counts or waits for, as far as its cohort goes, and all that have failed before. */
-function enoughIn({ counted, wanted, rules: { cohort } }: RoundState, round: number): ReadonlySet<PeerId> {
-  const authors = counted.get(round);
-  const known = ENOUGH.get(wanted);
-  if (known?.authors === authors && known?.round === round) return known.enough;
-  const all = new Set(authors?.keys());
-  const failed: PeerId[] = [];
-  for (const { id, attempts } of wanted.values()) {
-    if (id.round !== round) continue;
-    if (attempts < PATIENT_ATTEMPTS) all.add(id.author);
-    else failed.push(id.author);
-  }
-  const enough = new Set(drawnOf(cohort, round, all));
-  for (const author of failed) enough.add(author);
-  ENOUGH.set(wanted, { authors, round, enough });
-  return enough;
-}
-
-/** Asked for each announcement that waits, at every event, and the same until one comes or goes. */
-const ENOUGH = new WeakMap<
-  RoundState["wanted"],
-  {
-    readonly authors: ReadonlyMap<PeerId, ContentId> | undefined;
-    readonly round: number;
-    readonly enough: ReadonlySet<PeerId>;
-  }
->();
-
-/** Whether announced updates of `round` are still worth waiting for. */
-export function isPendingIn(state: RoundState, round: number): boolean {
-  for (const { id, attempts } of state.wanted.values()) {
-    if (id.round === round && attempts < PATIENT_ATTEMPTS && !isSurplus(state, id)) return true;
-  }
-  return false;
 }
 
 /** Forgets what belongs to rounds that are closed now. */

@@ -2,7 +2,7 @@
 // time that arithmetic and disk take on a real machine. Observes its driver; decides nothing.
 
 import type { ProtocolEvent } from "../core/protocol-events.ts";
-import type { BodyRoot, PeerId, Phase, SignedUpdate } from "../core/types.ts";
+import type { PeerId, Phase, SignedUpdate } from "../core/types.ts";
 import { createDriver, type Driver, type DriverOptions } from "../driver.ts";
 import type { NetworkPort, StorePort } from "../ports.ts";
 import { MemoryDisk, memoryStore } from "./memory-store.ts";
@@ -188,13 +188,3 @@ export class SimulatedPeer {
     };
   }
 }
-
-/** What a peer holds now. */
-export interface Standing {
-  readonly round: number;
-  readonly root: BodyRoot;
-  readonly closedRound: number;
-  readonly closedRoot: BodyRoot;
-}
-
-export const standingOf = (peer: SimulatedPeer): Standing => peer.driver!.status();
