@@ -18,7 +18,7 @@ import { type RunConfig, totalSteps } from "#protocol/core/run-config.ts";
 import { demoCorpora } from "../node/demo/corpora.ts";
 
 /** Enough held-out text for the third digit of bits per byte, and seconds to evaluate. */
-const VALIDATION_TOKENS = 16_384;
+export const VALIDATION_TOKENS = 16_384;
 
 export const sha256: Hash = (bytes) => createHash("sha256").update(bytes).digest();
 

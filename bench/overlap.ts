@@ -15,7 +15,7 @@ import { parseRunConfig, type RunConfig, totalSteps } from "#protocol/core/run-c
 import { updateCodec } from "#protocol/core/update-codec.ts";
 import { RoundTrainer } from "../node/trainer/round-trainer.ts";
 import { SharedParameters } from "../node/trainer/shared-parameters.ts";
-import { mean, type PeerText, sha256, withTexts } from "./languages.ts";
+import { mean, type PeerText, sha256, VALIDATION_TOKENS, withTexts } from "./languages.ts";
 import { describeMachine } from "./machine.ts";
 
 const USAGE = `npm run bench -- overlap [--json] [--shares LIST] [--rounds N] [--steps N] [--batch N] [--seeds N]
@@ -28,8 +28,6 @@ const USAGE = `npm run bench -- overlap [--json] [--shares LIST] [--rounds N] [-
   --seeds N      runs of each, from seed 1 on (default 3)
 For each share: with overlap; without it in as many rounds; and without it in the time that the run with overlap takes,
 since a peer that waits takes 1 + share as long for a round.`;
-
-const VALIDATION_TOKENS = 16_384;
 
 interface Outcome {
   readonly share: number;
