@@ -246,7 +246,7 @@ it.runIf(process.platform === "linux")(
     const { trainer, pids, crashes } = watch;
     await trainer.prepare({ ...shared, paths: [corpus] }, () => undefined, never);
     const genesis = await trainer.genesis(roomy, undefined, "1", never);
-    await trainer.create(optionsOf("short", genesis, { body: roomy, batchSize: 512 }), never);
+    await trainer.create(optionsOf("short", genesis, { body: roomy, batchSize: 512, device: "cpu" }), never);
     // What can be written to: of addresses V8 reserves gigabytes, and gives them back when it likes.
     const [, kibibytes] = /VmData:\s+(\d+)/.exec(await readFile(`/proc/${pids[0]}/status`, "utf8"))!;
     execFileSync("prlimit", ["--pid", `${pids[0]}`, `--data=${1024 * Number(kibibytes) + SLACK_BYTES}`]);
