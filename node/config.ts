@@ -104,7 +104,7 @@ export const nodeConfigSchema = z
       z.array(text("must be paths"), { error: "must be paths" }).min(1, { error: "needs at least one path" }),
       {
         description:
-          "File or folder of .txt, .jsonl or .parquet, also as .gz or .zst. Never leaves this machine.",
+          "File or folder of .txt, .jsonl or .parquet, also as .gz or .zst. Never leaves this machine. May change between starts.",
         value: "PATH",
         list: true,
         group: TEXT,

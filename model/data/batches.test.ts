@@ -116,6 +116,31 @@ describe("a stream of batches", () => {
     expect(restore({}, { window: 101 })).toThrow(DataPositionMismatchError);
     expect(restore({}, { epoch: -1 })).toThrow(DataPositionMismatchError);
   });
+
+  test("follows a text that has changed with its next epoch, and one that has not with the next window", async () => {
+    const kept = { ...split, digest: "of this text" };
+    const stream = new BatchStream(kept, options);
+    stream.next();
+    const { position } = stream;
+    stream.close();
+    const follow = (over: TokenSplit, at = position) => {
+      const followed = BatchStream.follow(over, options, at);
+      followed.close();
+      return followed.position;
+    };
+    expect(follow(kept)).toEqual(position);
+    // Positions were kept without a digest once.
+    const { digest: _, ...old } = position;
+    expect(follow(kept, old)).toEqual(position);
+    const next = { seed: 5, sequenceLength: 10, epoch: 1, window: 0 };
+    expect(follow({ ...kept, digest: "of another" })).toEqual({
+      ...next,
+      tokens: TOKENS,
+      digest: "of another",
+    });
+    expect(follow(await write(400), old)).toEqual({ ...next, tokens: 400 });
+    expect(() => follow(kept, { ...position, sequenceLength: 20 })).toThrow(DataPositionMismatchError);
+  });
 });
 
 test("the bytes of a batch are those of its targets", () => {

@@ -18,8 +18,9 @@ export interface BatchStreamOptions extends BatchShape {
 export interface BatchPosition {
   readonly seed: number;
   readonly sequenceLength: number;
-  /** Tokens of the file, to notice when it is another. */
+  /** Tokens of the file and its digest, to notice when it is another. */
   readonly tokens: number;
+  readonly digest?: string | undefined;
   readonly epoch: number;
   /** Windows of this epoch already given out. */
   readonly window: number;
@@ -62,9 +63,9 @@ export class BatchStream {
    * @throws DataPositionMismatchError where the position was taken over other tokens or another sequence length
    */
   static restore(split: TokenSplit, shape: BatchShape, position: BatchPosition): BatchStream {
-    if (position.tokens !== split.tokens) {
+    if (!isTakenOver(split, position)) {
       throw new DataPositionMismatchError(
-        `it was taken over ${position.tokens} tokens, there are ${split.tokens}`,
+        `it was taken over ${position.tokens} ${position.tokens === split.tokens ? "other tokens" : `tokens, there are ${split.tokens}`}`,
       );
     }
     if (position.sequenceLength !== shape.sequenceLength) {
@@ -81,11 +82,25 @@ export class BatchStream {
     throw new DataPositionMismatchError(`there is no window ${window} in epoch ${epoch}`);
   }
 
+  /**
+   * Goes on where `position` was taken or, where that was over other tokens, with the next epoch: the text has changed, and
+   * all of what it is now comes once before anything comes again.
+   * @throws DataPositionMismatchError, CorpusTooSmallForSequenceError
+   */
+  static follow(split: TokenSplit, shape: BatchShape, position: BatchPosition): BatchStream {
+    if (isTakenOver(split, position)) return BatchStream.restore(split, shape, position);
+    const { tokens, digest } = split;
+    const epoch = position.epoch + 1;
+    return BatchStream.restore(split, shape, { ...position, tokens, digest, epoch, window: 0 });
+  }
+
   get position(): BatchPosition {
+    const { tokens, digest } = this.#reader.split;
     return {
       seed: this.#seed,
       sequenceLength: this.#shape.sequenceLength,
-      tokens: this.#reader.split.tokens,
+      tokens,
+      ...(digest !== undefined && { digest }),
       epoch: this.#epoch,
       window: this.#next,
     };
@@ -114,6 +129,12 @@ export class BatchStream {
   close(): void {
     this.#reader.close();
   }
+}
+
+/** Positions and splits that were kept before digests were have the number of tokens alone. */
+export function isTakenOver(split: TokenSplit, position: BatchPosition): boolean {
+  if (position.tokens !== split.tokens) return false;
+  return [position.digest, split.digest].includes(undefined) || position.digest === split.digest;
 }
 
 /** Where the windows of one epoch start, in the order they are given out. */

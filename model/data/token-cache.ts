@@ -1,16 +1,24 @@
-// Text to token files, once: tokenised data is kept on disk under a key of data and tokenizer, and used again. Owns the
-// cache's layout and its atomicity: KEY.train.bin, KEY.validation.bin and KEY.json, which comes last and vouches for both.
-import { createHash, hash } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
-import { join, resolve } from "node:path";
-import { DataError, TokenCacheUnwritableError } from "./errors.ts";
+// Text to token files, once: tokenised data is kept on disk under a key of data and tokenizer, and used again. Owns which
+// document goes where; cache-entry.ts owns the files.
+import { createHash } from "node:crypto";
+import { mkdir, open } from "node:fs/promises";
+import { resolve } from "node:path";
+import {
+  CacheEntry,
+  cacheEntries,
+  cacheKey,
+  type Part,
+  removeLeftovers,
+  type TokenDataset,
+} from "./cache-entry.ts";
+import { HeldOutText, type Stretch } from "./held-out-text.ts";
 import { holdOutEnough, isHeldOut } from "./hold-out.ts";
 import { type DataFile, listDataFiles, orDataError } from "./list-data-files.ts";
 import { DEFAULT_TEXT_FIELD, readDocuments } from "./read-documents.ts";
-import { sampledDigest, TokenFileWriter, type TokenSource, type TokenSplit } from "./token-file.ts";
+import { TokenFileWriter, type TokenSource, type TokenSplit } from "./token-file.ts";
 
-/** Part of every key: a change of this format, or of how documents are cut, makes new files. */
-const FORMAT = "glossa-tokens-1";
+export type { TokenDataset } from "./cache-entry.ts";
+
 const FINGERPRINT_BLOCK_BYTES = 1 << 16;
 /** Share of documents held out where nothing else is asked for. */
 export const DEFAULT_VALIDATION_FRACTION = 0.05;
@@ -32,6 +40,11 @@ export interface PrepareTokensOptions {
   readonly validationFraction?: number | undefined;
   /** Tokens that training and validation each need at least: one batch has batchSize · sequenceLength + 1. Default 1. */
   readonly minimumValidationTokens?: number | undefined;
+  /**
+   * The directory is for this text alone, which may be another than it was: what was held out of it stays held out where it
+   * is still there, and the files of what it was go. Default false.
+   */
+  readonly follows?: boolean | undefined;
   readonly onProgress?: ((progress: TokenizingProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -44,28 +57,6 @@ export interface TokenizingProgress {
   readonly tokens: number;
 }
 
-/** Tokenised data, as plain data: it may be sent to a worker, which opens the files itself. */
-export interface TokenDataset {
-  /** Name of this data under this tokenizer; the stem of the files. */
-  readonly key: string;
-  readonly tokenizerFingerprint: string;
-  readonly dataFingerprint: string;
-  readonly train: TokenSplit;
-  readonly validation: TokenSplit;
-  /** Whether the files were there already. */
-  readonly wasCached: boolean;
-}
-
-/** KEY.json: the dataset without paths (they follow from the key), and the digests that tell damage. */
-interface CacheHeader {
-  readonly format: string;
-  readonly tokenizerFingerprint: string;
-  readonly dataFingerprint: string;
-  readonly train: SplitHeader;
-  readonly validation: SplitHeader;
-}
-type SplitHeader = Omit<TokenSplit, "path"> & { readonly digest: string };
-
 /**
  * Tokenises the text behind `paths`, or finds it done. Every document ends with the end-of-text token; the split
  * between training and validation is hold-out.ts'. A cache that is cut short or damaged is made anew.
@@ -76,34 +67,65 @@ export async function prepareTokens(options: PrepareTokensOptions): Promise<Toke
   const textField = options.textField ?? DEFAULT_TEXT_FIELD;
   const fraction = options.validationFraction ?? DEFAULT_VALIDATION_FRACTION;
   const minimum = options.minimumValidationTokens ?? 1;
-  const dataFingerprint = await fingerprintData(await listDataFiles(paths));
-  const identity = [FORMAT, dataFingerprint, tokenizer.fingerprint, textField, fraction, minimum];
-  const key = hash("sha256", JSON.stringify(identity)).slice(0, 32);
-  const cache = new CacheEntry(cacheDirectory, key);
+  const facts = {
+    dataFingerprint: await fingerprintData(await listDataFiles(paths)),
+    tokenizerFingerprint: tokenizer.fingerprint,
+  };
+  const cache = new CacheEntry(cacheDirectory, cacheKey({ ...facts, textField, fraction, minimum }));
 
   const cached = await cache.load();
   if (cached !== undefined) return { ...cached, wasCached: true };
   signal?.throwIfAborted();
   await cache.reporting(mkdir(cacheDirectory, { recursive: true }));
   await removeLeftovers(cacheDirectory);
+  const before = options.follows ? await latestOf(cacheDirectory, tokenizer) : undefined;
   try {
-    const written = await tokenize(cache, { ...options, textField, validationFraction: fraction });
-    const splits = await cache.reporting(
-      holdOutEnough(written.train, written.validation, tokenizer, { minimumTokens: minimum, fraction }),
-    );
-    const fingerprints = { tokenizerFingerprint: tokenizer.fingerprint, dataFingerprint };
-    return { ...(await cache.reporting(cache.commit(splits, fingerprints))), wasCached: false };
+    const heldOut = before && (await HeldOutText.of(before, tokenizer.endOfText, signal));
+    const written = await tokenize(cache, { ...options, textField, validationFraction: fraction, heldOut });
+    const { textDigest } = written;
+    const isSameText = before !== undefined && before.textDigest === textDigest;
+    const splits = isSameText
+      ? before
+      : await cache.reporting(
+          holdOutEnough(written.train, written.validation, tokenizer, { minimumTokens: minimum, fraction }),
+        );
+    const dataset = await cache.reporting(cache.commit(splits, { ...facts, textDigest }));
+    if (options.follows) await removeOthers(cacheDirectory, cache);
+    return { ...dataset, wasCached: false };
   } finally {
     await cache.discardTemporaries();
   }
 }
 
+/** What was made last with this tokenizer, if it is whole. */
+async function latestOf(
+  cacheDirectory: string,
+  { fingerprint }: TokenEncoder,
+): Promise<Omit<TokenDataset, "wasCached"> | undefined> {
+  for (const entry of await cacheEntries(cacheDirectory)) {
+    const dataset = await entry.load();
+    if (dataset?.tokenizerFingerprint === fingerprint) return dataset;
+  }
+  return undefined;
+}
+
+/** What another text or another tokenizer has left there. */
+export async function removeOthers(cacheDirectory: string, { key }: CacheEntry): Promise<void> {
+  for (const entry of await cacheEntries(cacheDirectory)) if (entry.key !== key) await entry.remove();
+}
+
+interface TokenizeOptions extends PrepareTokensOptions {
+  readonly validationFraction: number;
+  readonly heldOut: HeldOutText | undefined;
+}
+
 /** One pass over the text into two temporary files. */
 async function tokenize(
   cache: CacheEntry,
-  options: PrepareTokensOptions & { readonly validationFraction: number },
-): Promise<{ train: TokenSplit; validation: TokenSplit }> {
-  const { tokenizer, signal, onProgress } = options;
+  options: TokenizeOptions,
+): Promise<{ train: TokenSplit; validation: TokenSplit; textDigest: string }> {
+  const { tokenizer, heldOut, signal, onProgress } = options;
+  const textHash = createHash("sha256");
   const writers: TokenFileWriter[] = [];
   const create = async (part: Part): Promise<TokenFileWriter> => {
     const writer = await cache.reporting(TokenFileWriter.create(cache.temporary(part), tokenizer));
@@ -114,6 +136,10 @@ async function tokenize(
     const train = await create("train");
     const validation = await create("validation");
     const endOfText = [tokenizer.endOfText];
+    const partsOf = (document: string, tokens: Uint32Array): readonly Stretch[] =>
+      isHeldOut(document, options.validationFraction)
+        ? [{ from: 0, to: tokens.length, heldOut: true }]
+        : (heldOut?.stretches(tokens) ?? [{ from: 0, to: tokens.length, heldOut: false }]);
     let bytesRead = 0;
     let bytesTotal = 0;
     let reported = 0;
@@ -126,9 +152,13 @@ async function tokenize(
       },
     });
     for await (const document of documents) {
-      const writer = isHeldOut(document, options.validationFraction) ? validation : train;
-      await cache.reporting(writer.append(tokenizer.encode(document)));
-      await cache.reporting(writer.append(endOfText));
+      textHash.update(`${document.length}\n`).update(document);
+      const tokens = tokenizer.encode(document);
+      for (const { from, to, heldOut } of partsOf(document, tokens)) {
+        const writer = heldOut ? validation : train;
+        await cache.reporting(writer.append(tokens.subarray(from, to)));
+        await cache.reporting(writer.append(endOfText));
+      }
       if (bytesRead === reported) continue;
       reported = bytesRead;
       signal?.throwIfAborted();
@@ -142,104 +172,10 @@ async function tokenize(
     return {
       train: await cache.reporting(train.finish()),
       validation: await cache.reporting(validation.finish()),
+      textDigest: textHash.digest("hex"),
     };
   } finally {
     await Promise.all(writers.map((writer) => writer.close()));
-  }
-}
-
-type Part = "train" | "validation";
-
-/** The files of one key. */
-class CacheEntry {
-  readonly #directory: string;
-  readonly #key: string;
-
-  constructor(directory: string, key: string) {
-    this.#directory = directory;
-    this.#key = key;
-  }
-
-  /** Temporary files bear the process' id, so that two processes do not write into each other's. */
-  temporary(part: Part | "header"): string {
-    return join(this.#directory, `${this.#key}.${part}.${process.pid}.tmp`);
-  }
-
-  /** The dataset, if it is there and whole. */
-  async load(): Promise<Omit<TokenDataset, "wasCached"> | undefined> {
-    try {
-      const header = JSON.parse(await readFile(this.#path("json"), "utf8")) as CacheHeader;
-      if (header.format !== FORMAT) return undefined;
-      for (const part of ["train", "validation"] as const) {
-        if ((await sampledDigest(this.#path(`${part}.bin`))) !== header[part].digest) return undefined;
-      }
-      return this.#dataset(header);
-    } catch {
-      return undefined; // missing, unreadable or no JSON: all mean that it has to be made
-    }
-  }
-
-  /** Puts the temporary files in place, the header last: before it, nothing counts. */
-  async commit(
-    splits: { readonly train: TokenSplit; readonly validation: TokenSplit },
-    fingerprints: { readonly tokenizerFingerprint: string; readonly dataFingerprint: string },
-  ): Promise<Omit<TokenDataset, "wasCached">> {
-    await rm(this.#path("json"), { force: true });
-    const place = async (part: Part): Promise<SplitHeader> => {
-      const { path, ...split } = splits[part];
-      const digest = await sampledDigest(path);
-      await rename(path, this.#path(`${part}.bin`));
-      return { ...split, digest };
-    };
-    const header: CacheHeader = {
-      format: FORMAT,
-      ...fingerprints,
-      train: await place("train"),
-      validation: await place("validation"),
-    };
-    const file = await open(this.temporary("header"), "w");
-    try {
-      await file.writeFile(`${JSON.stringify(header, null, 2)}\n`);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(this.temporary("header"), this.#path("json"));
-    return this.#dataset(header);
-  }
-
-  async discardTemporaries(): Promise<void> {
-    for (const part of ["train", "validation", "header"] as const) {
-      await rm(this.temporary(part), { force: true });
-    }
-  }
-
-  /** Turns what the file system refuses into an error that says what to do. */
-  async reporting<T>(work: Promise<T>): Promise<T> {
-    try {
-      return await work;
-    } catch (cause) {
-      if (cause instanceof DataError) throw cause;
-      throw new TokenCacheUnwritableError(this.#directory, cause as NodeJS.ErrnoException);
-    }
-  }
-
-  #path(ending: string): string {
-    return join(this.#directory, `${this.#key}.${ending}`);
-  }
-
-  #dataset(header: CacheHeader): Omit<TokenDataset, "wasCached"> {
-    const split = (part: Part): TokenSplit => {
-      const { digest: _, ...rest } = header[part];
-      return { path: this.#path(`${part}.bin`), ...rest };
-    };
-    return {
-      key: this.#key,
-      tokenizerFingerprint: header.tokenizerFingerprint,
-      dataFingerprint: header.dataFingerprint,
-      train: split("train"),
-      validation: split("validation"),
-    };
   }
 }
 
@@ -260,21 +196,4 @@ async function fingerprintData(files: readonly DataFile[]): Promise<string> {
     }
   }
   return digest.digest("hex");
-}
-
-/** Removes temporary files of processes that died. */
-async function removeLeftovers(directory: string): Promise<void> {
-  for (const name of await readdir(directory)) {
-    const pid = /^[0-9a-f]{32}\.\w+\.(\d+)\.tmp$/.exec(name)?.[1];
-    if (pid !== undefined && !isAlive(Number(pid))) await rm(join(directory, name), { force: true });
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
 }

@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { closeSync, openSync, readSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { endianness } from "node:os";
+import { setImmediate } from "node:timers/promises";
 import { TokenCacheCorruptError } from "./errors.ts";
 
 export type TokenType = "uint16" | "uint32";
@@ -17,9 +18,12 @@ export interface TokenSplit {
   /** UTF-8 bytes of the text that the tokens spell. */
   readonly bytes: number;
   readonly documents: number;
+  /** As sampledDigest gives it; where the file is kept. */
+  readonly digest?: string | undefined;
 }
 
 const FLUSH_TOKENS = 1 << 19;
+const READ_TOKENS = 1 << 18;
 const IS_BIG_ENDIAN = endianness() === "BE";
 const DIGEST_BLOCK_BYTES = 1 << 16;
 const DIGEST_BLOCKS = 64;
@@ -171,6 +175,25 @@ export class TokenFileReader {
 
   close(): void {
     closeSync(this.#file);
+  }
+}
+
+/**
+ * All of a file in order, in pieces; between two of them the thread is free.
+ * @throws TokenCacheCorruptError, the signal's reason
+ */
+export async function* readTokens(split: TokenSplit, signal?: AbortSignal): AsyncGenerator<Int32Array> {
+  const reader = new TokenFileReader(split);
+  try {
+    for (let at = 0; at < split.tokens; at += READ_TOKENS) {
+      await setImmediate();
+      signal?.throwIfAborted();
+      const tokens = new Int32Array(Math.min(READ_TOKENS, split.tokens - at));
+      reader.read(at, tokens);
+      yield tokens;
+    }
+  } finally {
+    reader.close();
   }
 }
 

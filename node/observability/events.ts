@@ -60,6 +60,12 @@ export type PeerEvent =
   | { readonly event: "tokenizer-ready"; readonly vocabularySize: number; readonly trained: boolean }
   | { readonly event: "tokens-progress"; readonly tokens: number }
   | { readonly event: "tokens-ready"; readonly tokens: number; readonly bytes: number }
+  | {
+      /** Since this peer trained last, in tokens to train on. It goes on with all it has learnt, at the text's beginning. */
+      readonly event: "text-changed";
+      readonly tokensBefore: number;
+      readonly tokens: number;
+    }
   | { readonly event: "joined"; readonly runId: string; readonly round: number; readonly bodyRoot: string }
   | { readonly event: "syncing"; readonly bytes: number; readonly totalBytes: number }
   | { readonly event: "warming"; readonly step: number; readonly steps: number }

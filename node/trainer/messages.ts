@@ -67,6 +67,8 @@ export interface CreateOptions {
 
 export interface CreateResult {
   readonly device: Device;
+  /** Where the text is another than the one that was trained on last: how much that was. */
+  readonly trainTokensBefore: number | undefined;
   readonly bodyParameters: number;
   readonly embeddingParameters: number;
   /** Where an earlier life of this peer stopped, if there was one. */

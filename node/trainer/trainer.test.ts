@@ -106,6 +106,47 @@ it("takes text to an update, and another life of it goes on where this one stopp
   expect(again.delta).toEqual(result.delta);
 });
 
+it("goes on with a text that has grown or shrunk, with all that it has learnt", async () => {
+  const [first, second] = ["first.txt", "second.txt"].map((name) => join(directory, name));
+  const text = await textOf("es-scripture");
+  await writeFile(first!, text.slice(0, 60_000));
+  const another = async (paths: readonly string[], vocabularySize: number | undefined) => {
+    await trainer.close();
+    trainer = new Trainer();
+    const prepared = await trainer.prepare(
+      { ...prepareOptions(ownVocabulary(vocabularySize)), paths },
+      () => undefined,
+      never,
+    );
+    return { ...prepared, ...(await trainer.create(options, never)) };
+  };
+  const options = await createOptions();
+  const { trainTokens, tokenizerFingerprint } = await another([first!], 400);
+  await trainer.trainRound(0, options.genesis, false, () => undefined, never);
+  const learnt = (await loadTrainerCheckpoint(options.checkpointFile))!.state;
+
+  await writeFile(second!, text.slice(60_000));
+  const grown = await another([first!, second!], undefined);
+  expect(grown).toMatchObject({
+    trainTokensBefore: trainTokens,
+    resumed: { round: 0, step: 3 },
+    tokenizerFingerprint,
+  });
+  expect(grown.trainTokens).toBeGreaterThan(trainTokens * 1.4);
+  const { delta } = await trainer.trainRound(0, options.genesis, false, () => undefined, never);
+  expect((await loadTrainerCheckpoint(options.checkpointFile))!.state).toEqual(learnt);
+  await trainer.trainRound(1, options.genesis, false, () => undefined, never);
+  expect(delta).toHaveLength(bodyLength(body));
+
+  await rm(first!);
+  const shrunk = await another([second!], undefined);
+  expect(shrunk).toMatchObject({ trainTokensBefore: grown.trainTokens, resumed: { round: 1, step: 3 } });
+  await trainer.trainRound(2, options.genesis, false, () => undefined, never);
+  const { batchPosition } = (await loadTrainerCheckpoint(options.checkpointFile))!;
+  expect(batchPosition).toMatchObject({ epoch: 2, window: 3 * 4, tokens: shrunk.trainTokens });
+  expect(await another([second!], undefined)).toMatchObject({ trainTokensBefore: undefined });
+});
+
 it("trains in float16 where it is asked to, keeps the scale of the loss, and goes on in either precision", async () => {
   await trainer.prepare(prepareOptions(ownVocabulary(400)), () => undefined, never);
   const options = await createOptions();

@@ -35,7 +35,9 @@ export interface VocabularyOptions {
   readonly tokenizerFile: string;
   readonly rowsFile: string;
   /** All of the text, from its beginning. */
-  readonly documents: (onProgress?: (bytesRead: number, bytesTotal: number) => void) => AsyncIterable<string>;
+  readonly documents: () => AsyncIterable<string>;
+  /** Ids of the tokens that all of the text has in a common tokenizer. Default: those of `documents`, in a pass of its own. */
+  readonly collectIds?: ((common: Tokenizer) => Promise<Int32Array>) | undefined;
   readonly onProgress: (fraction: number) => void;
   readonly signal: AbortSignal;
 }
@@ -127,8 +129,8 @@ async function obtainCommon(
     await keep(tokenizerFile, common);
     return { tokenizer: common, rows: undefined, trained: false };
   }
-  const documents = options.documents((read, total) => options.onProgress(read / total));
-  const { tokenizer, rows } = restrict(common, await collectTokens(documents, common));
+  const collectIds = options.collectIds ?? (() => collectTokens(options.documents(), common));
+  const { tokenizer, rows } = restrict(common, await collectIds(common));
   // The tokenizer comes last: without it, both are made again.
   await saveVocabularyRows(rowsFile, tokenizer.fingerprint, rows);
   await keep(tokenizerFile, tokenizer);

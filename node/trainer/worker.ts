@@ -2,9 +2,10 @@
 // The only thread that computes, in a process of its own (child.ts); it never sees the network.
 import { parentPort } from "node:worker_threads";
 import { bodyLength } from "#model/architecture.ts";
-import { type BatchPosition, BatchStream, validationBatches } from "#model/data/batches.ts";
+import { type BatchPosition, BatchStream, isTakenOver, validationBatches } from "#model/data/batches.ts";
 import { readDocuments } from "#model/data/read-documents.ts";
 import { prepareTokens, type TokenDataset } from "#model/data/token-cache.ts";
+import { idsOf, translateTokens } from "#model/data/translate-tokens.ts";
 import { genesisShared, initialEmbedding } from "#model/genesis.ts";
 import { RandomStream } from "#model/random.ts";
 import type { Tokenizer } from "#model/tokenizer/tokenizer.ts";
@@ -42,24 +43,35 @@ async function prepare(
   report: (progress: PrepareProgress) => void,
   signal: AbortSignal,
 ): Promise<TrainerMethods["prepare"]["result"]> {
-  const { paths, textField, cacheDirectory } = options;
+  const { paths, textField, cacheDirectory, minimumValidationTokens } = options;
+  const text = { paths, cacheDirectory, textField, minimumValidationTokens, follows: true, signal };
+  /** In the ids of the whole common tokenizer, where it has just been cut down to this text. */
+  let whole: TokenDataset | undefined;
   const { tokenizer, rows, trained } = await obtainVocabulary({
     ...options,
-    documents: (onProgress) => readDocuments(paths, { textField, signal, onProgress }),
+    documents: () => readDocuments(paths, { textField, signal }),
+    collectIds: async (common) => {
+      whole = await prepareTokens({
+        ...text,
+        tokenizer: common,
+        onProgress: ({ bytesRead, bytesTotal }) =>
+          report({ stage: "tokenizer", fraction: bytesRead / bytesTotal }),
+      });
+      return idsOf(whole, signal);
+    },
     onProgress: (fraction) => report({ stage: "tokenizer", fraction }),
     signal,
   });
   report({ stage: "tokenizer-ready", vocabularySize: tokenizer.vocabularySize, trained });
-  const tokens = await prepareTokens({
-    paths,
-    tokenizer,
-    cacheDirectory,
-    textField,
-    minimumValidationTokens: options.minimumValidationTokens,
-    onProgress: ({ bytesRead, bytesTotal, tokens }) =>
-      report({ stage: "tokens", fraction: bytesRead / bytesTotal, tokens }),
-    signal,
-  });
+  const tokens =
+    whole !== undefined && rows !== undefined
+      ? await translateTokens(whole, rows, { ...text, tokenizer })
+      : await prepareTokens({
+          ...text,
+          tokenizer,
+          onProgress: ({ bytesRead, bytesTotal, tokens }) =>
+            report({ stage: "tokens", fraction: bytesRead / bytesTotal, tokens }),
+        });
   prepared = { tokenizer, tokens };
   const { train, validation } = tokens;
   return {
@@ -92,7 +104,7 @@ async function create(options: CreateOptions): Promise<CreateResult> {
   const batches =
     checkpoint === undefined
       ? new BatchStream(tokens.train, { ...shape, seed: RandomStream.fromSeed(privateSeed).nextUint32() })
-      : BatchStream.restore(tokens.train, shape, checkpoint.batchPosition as BatchPosition);
+      : BatchStream.follow(tokens.train, shape, checkpoint.batchPosition as BatchPosition);
   const embedding = sharesEmbedding
     ? genesis.subarray(bodyParameters)
     : (options.group?.embedding ?? initialEmbedding(config, privateSeed));
@@ -130,8 +142,10 @@ async function create(options: CreateOptions): Promise<CreateResult> {
       batches.close();
     },
   };
+  const before = checkpoint?.batchPosition as BatchPosition | undefined;
   return {
     device,
+    trainTokensBefore: before === undefined || isTakenOver(tokens.train, before) ? undefined : before.tokens,
     bodyParameters,
     embeddingParameters: embedding.length,
     resumed: checkpoint?.progress,
