@@ -121,23 +121,23 @@ test("the failures on the way in are told apart", async () => {
   const rendezvous = await open();
   const addresses = rendezvous.addresses();
   await expect(fetchRunManifest(RUN_ID, addresses, signal())).rejects.toMatchObject({
-    code: "manifest-not-found",
+    code: "MANIFEST_NOT_FOUND",
     fields: { runId: RUN_ID },
   });
   await expect(
     storeRunManifest(new TextEncoder().encode("not json"), addresses, signal()),
   ).rejects.toMatchObject({
-    code: "manifest-refused",
+    code: "MANIFEST_REFUSED",
     message: expect.stringContaining("not a JSON object"),
   });
   await close(rendezvous);
   const error = await fetchRunManifest(RUN_ID, addresses, signal()).catch((thrown: unknown) => thrown);
   expect(error).toMatchObject({
-    code: "bootstrap-unreachable",
+    code: "BOOTSTRAP_UNREACHABLE",
     message: expect.stringContaining(addresses[0]!),
   });
   await expect(fetchRunManifest(RUN_ID, ["localhost"], signal())).rejects.toMatchObject({
-    code: "address-invalid",
+    code: "ADDRESS_INVALID",
   });
   await expect(fetchRunManifest(RUN_ID, addresses, AbortSignal.abort(new Error("enough")))).rejects.toThrow(
     "enough",
@@ -154,7 +154,7 @@ test("a manifest goes to every rendezvous that is reachable, and to no peer", as
   await close(dead);
   await storeRunManifest(MANIFEST, [...all, ...peers], signal());
   expect([first, second].map((rendezvous) => rendezvous.stats().manifests)).toEqual([1, 1]);
-  await expect(storeRunManifest(MANIFEST, peers, signal())).rejects.toMatchObject({ code: "not-served" });
+  await expect(storeRunManifest(MANIFEST, peers, signal())).rejects.toMatchObject({ code: "NOT_SERVED" });
 });
 
 test("somebody else at the address is not taken for the rendezvous in the invite", async () => {
@@ -162,7 +162,7 @@ test("somebody else at the address is not taken for the rendezvous in the invite
   const impostor = (await createIdentity()).peer;
   const address = rendezvous.addresses()[0]!.replace(/\/p2p\/.*/, `/p2p/${impostor}`);
   await expect(fetchRunManifest(RUN_ID, [address], signal())).rejects.toMatchObject({
-    code: "bootstrap-unreachable",
+    code: "BOOTSTRAP_UNREACHABLE",
   });
 });
 
@@ -171,7 +171,7 @@ test("a manifest that was changed on disk is not served", async () => {
   await storeRunManifest(MANIFEST, rendezvous.addresses(), signal());
   await writeFile(join(stateDirectory, "manifests", `${RUN_ID}.manifest`), '{"test":"other"}');
   await expect(fetchRunManifest(RUN_ID, rendezvous.addresses(), signal())).rejects.toMatchObject({
-    code: "manifest-not-found",
+    code: "MANIFEST_NOT_FOUND",
   });
 });
 
@@ -187,8 +187,8 @@ test("runs are bounded: a new one pushes out the one unused for longest, on disk
 test("its port in use and a broken identity are typed failures", async () => {
   const rendezvous = await open();
   const taken = rendezvous.addresses()[0]!.split("/p2p/")[0]!;
-  await expect(open({ listen: [taken] })).rejects.toMatchObject({ code: "address-in-use" });
+  await expect(open({ listen: [taken] })).rejects.toMatchObject({ code: "ADDRESS_IN_USE" });
   const identityFile = join(stateDirectory, "broken.key");
   await writeFile(identityFile, "not a key");
-  await expect(open({ identityFile })).rejects.toMatchObject({ code: "identity-invalid" });
+  await expect(open({ identityFile })).rejects.toMatchObject({ code: "IDENTITY_INVALID" });
 });

@@ -70,7 +70,7 @@ async function publish(made: Made, rendezvous: Rendezvous): Promise<void> {
 const fetched = ({ contentId, runId }: Made, rendezvous: Rendezvous) =>
   fetchRunAsset(contentId, runId, rendezvous.addresses(), signal());
 const assetsOnDisk = () => readdir(join(stateDirectory, "assets"));
-const notFound = { code: "asset-not-found" };
+const notFound = { code: "ASSET_NOT_FOUND" };
 
 test("a run's file goes from its maker through the rendezvous to a peer, and on from there without it", async () => {
   const rendezvous = await open();
@@ -92,12 +92,12 @@ test("it takes only files that a manifest of its own names, and only what hashes
   const rendezvous = await open();
   const made = makeRun();
   await expect(storeRunAsset(made.asset, made.runId, rendezvous.addresses(), signal())).rejects.toMatchObject(
-    { code: "asset-refused", message: expect.stringContaining("no manifest") },
+    { code: "ASSET_REFUSED", message: expect.stringContaining("no manifest") },
   );
   await storeRunManifest(made.manifest, rendezvous.addresses(), signal());
   await expect(
     storeRunAsset(randomBytes(FILE_BYTES), made.runId, rendezvous.addresses(), signal()),
-  ).rejects.toMatchObject({ code: "asset-refused" });
+  ).rejects.toMatchObject({ code: "ASSET_REFUSED" });
   expect(rendezvous.stats().assetBytes).toBe(0);
   await expect(fetched(made, rendezvous)).rejects.toMatchObject(notFound);
 });
@@ -112,7 +112,7 @@ test("giving a file that is there costs nothing, and peers alone keep none", asy
   const member = await run.join({ runId: made.runId, runManifest: made.manifest });
   await expect(
     storeRunAsset(made.asset, made.runId, member.network.addresses(), signal()),
-  ).rejects.toMatchObject({ code: "not-served" });
+  ).rejects.toMatchObject({ code: "NOT_SERVED" });
 });
 
 test("it keeps files across a restart, sweeps what was half taken, and serves nothing that was changed", async () => {

@@ -1,19 +1,19 @@
 // What can be wrong with the data a person gives us. Each error names the place, the cause and the remedy.
 
 export type DataErrorCode =
-  | "data-path-missing"
-  | "data-unreadable"
-  | "data-format-unknown"
-  | "data-empty"
-  | "data-binary"
-  | "data-not-utf8"
-  | "jsonl-malformed"
-  | "text-field-missing"
-  | "parquet-unreadable"
-  | "corpus-too-small-for-sequence"
-  | "token-cache-unwritable"
-  | "token-cache-corrupt"
-  | "data-position-mismatch";
+  | "DATA_PATH_MISSING"
+  | "DATA_UNREADABLE"
+  | "DATA_FORMAT_UNKNOWN"
+  | "DATA_EMPTY"
+  | "DATA_BINARY"
+  | "DATA_NOT_UTF8"
+  | "JSONL_MALFORMED"
+  | "TEXT_FIELD_MISSING"
+  | "PARQUET_UNREADABLE"
+  | "CORPUS_TOO_SMALL_FOR_SEQUENCE"
+  | "TOKEN_CACHE_UNWRITABLE"
+  | "TOKEN_CACHE_CORRUPT"
+  | "DATA_POSITION_MISMATCH";
 
 export class DataError extends Error {
   readonly code: DataErrorCode;
@@ -29,7 +29,7 @@ export class DataPathMissingError extends DataError {
   readonly path: string;
 
   constructor(path: string) {
-    super("data-path-missing", `There is no file or folder ${path}: check the path given as data.`);
+    super("DATA_PATH_MISSING", `There is no file or folder ${path}: check the path given as data.`);
     this.path = path;
   }
 }
@@ -40,7 +40,7 @@ export class DataUnreadableError extends DataError {
 
   constructor(path: string, reason: string, options?: ErrorOptions) {
     super(
-      "data-unreadable",
+      "DATA_UNREADABLE",
       `${path} cannot be read (${reason}): check that it is whole and that you may read it.`,
       options,
     );
@@ -53,7 +53,7 @@ export class DataFormatUnknownError extends DataError {
 
   constructor(path: string, supported: readonly string[]) {
     super(
-      "data-format-unknown",
+      "DATA_FORMAT_UNKNOWN",
       `${path} has no known ending: name text files .txt, one JSON object a line .jsonl; known are ${supported.join(", ")}.`,
     );
     this.path = path;
@@ -65,7 +65,7 @@ export class DataEmptyError extends DataError {
   readonly paths: readonly string[];
 
   constructor(paths: readonly string[], reason: string, remedy: string) {
-    super("data-empty", `There is no text in ${paths.join(", ")} (${reason}): ${remedy}.`);
+    super("DATA_EMPTY", `There is no text in ${paths.join(", ")} (${reason}): ${remedy}.`);
     this.paths = paths;
   }
 }
@@ -76,7 +76,7 @@ export class BinaryDataError extends DataError {
 
   constructor(path: string, byteOffset: number) {
     super(
-      "data-binary",
+      "DATA_BINARY",
       `${path} is not text (a NUL byte at offset ${byteOffset}): give UTF-8 text, and name compressed files .gz or .zst.`,
     );
     this.path = path;
@@ -90,7 +90,7 @@ export class NotUtf8Error extends DataError {
 
   constructor(path: string, invalidSequences: number, characters: number) {
     super(
-      "data-not-utf8",
+      "DATA_NOT_UTF8",
       `${path} is not UTF-8 (${invalidSequences} invalid sequences in the first ${characters} characters): convert it first, for example with iconv -t UTF-8.`,
     );
     this.path = path;
@@ -104,7 +104,7 @@ export class MalformedJsonlError extends DataError {
 
   constructor(path: string, line: number, reason: string) {
     super(
-      "jsonl-malformed",
+      "JSONL_MALFORMED",
       `${path}:${line} is not a JSON object (${reason}): each line of a .jsonl file must be one; repair or remove the line.`,
     );
     this.path = path;
@@ -123,7 +123,7 @@ export class TextFieldMissingError extends DataError {
   constructor(path: string, record: number, field: string, present: readonly string[]) {
     const fields = present.length > 0 ? `it has ${present.slice(0, 12).join(", ")}` : "it has no fields";
     super(
-      "text-field-missing",
+      "TEXT_FIELD_MISSING",
       `${path}:${record} has no text in the field "${field}" (${fields}): name the field that holds the text.`,
     );
     this.path = path;
@@ -138,7 +138,7 @@ export class ParquetUnreadableError extends DataError {
 
   constructor(path: string, reason: string, options?: ErrorOptions) {
     super(
-      "parquet-unreadable",
+      "PARQUET_UNREADABLE",
       `${path} is no readable Parquet file (${reason}): check that it is whole, or convert it to .jsonl.`,
       options,
     );
@@ -153,7 +153,7 @@ export class CorpusTooSmallForSequenceError extends DataError {
 
   constructor(what: string, tokens: number, neededTokens: number) {
     super(
-      "corpus-too-small-for-sequence",
+      "CORPUS_TOO_SMALL_FOR_SEQUENCE",
       `The text has ${tokens} ${what} tokens, but the run's sequence length needs at least ${neededTokens}: give more text.`,
     );
     this.tokens = tokens;
@@ -167,7 +167,7 @@ export class TokenCacheUnwritableError extends DataError {
   constructor(directory: string, cause: NodeJS.ErrnoException) {
     const isFull = cause.code === "ENOSPC" || cause.code === "EDQUOT";
     super(
-      "token-cache-unwritable",
+      "TOKEN_CACHE_UNWRITABLE",
       `Tokens cannot be written to ${directory} (${isFull ? "the disk is full" : cause.message}): ${isFull ? "free some space" : "make it writable"} or choose another state directory.`,
       { cause },
     );
@@ -179,7 +179,7 @@ export class TokenCacheCorruptError extends DataError {
   readonly path: string;
 
   constructor(path: string, reason: string) {
-    super("token-cache-corrupt", `The token file ${path} is damaged (${reason}): delete it and start again.`);
+    super("TOKEN_CACHE_CORRUPT", `The token file ${path} is damaged (${reason}): delete it and start again.`);
     this.path = path;
   }
 }
@@ -188,7 +188,7 @@ export class TokenCacheCorruptError extends DataError {
 export class DataPositionMismatchError extends DataError {
   constructor(reason: string) {
     super(
-      "data-position-mismatch",
+      "DATA_POSITION_MISMATCH",
       `The saved position does not fit the data (${reason}): restore the data it was saved with, or start afresh in another place.`,
     );
   }

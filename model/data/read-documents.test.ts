@@ -102,7 +102,7 @@ describe("text files", () => {
     const latin1 = Buffer.from("Es grünt so grün, wenn Spaniens Blüten blühen. ".repeat(50), "latin1");
     await expect(read(write("a.txt", latin1))).rejects.toThrow(NotUtf8Error);
     const utf16 = write("b.txt", Buffer.from("plain", "utf16le"));
-    await expect(read(utf16)).rejects.toMatchObject({ code: "data-binary", byteOffset: 1 });
+    await expect(read(utf16)).rejects.toMatchObject({ code: "DATA_BINARY", byteOffset: 1 });
   });
 
   test("that are no text at all are refused with the place", async () => {

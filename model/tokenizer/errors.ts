@@ -1,12 +1,12 @@
 // What can be wrong with a tokenizer or with the text to train one from. Each error names the cause and the remedy.
 
 export type TokenizerErrorCode =
-  | "tokenizer-unreadable"
-  | "tokenizer-not-byte-level-bpe"
-  | "tokenizer-missing-bytes"
-  | "tokenizer-unsupported"
-  | "vocabulary-size-out-of-range"
-  | "corpus-too-small-for-vocabulary";
+  | "TOKENIZER_UNREADABLE"
+  | "TOKENIZER_NOT_BYTE_LEVEL_BPE"
+  | "TOKENIZER_MISSING_BYTES"
+  | "TOKENIZER_UNSUPPORTED"
+  | "VOCABULARY_SIZE_OUT_OF_RANGE"
+  | "CORPUS_TOO_SMALL_FOR_VOCABULARY";
 
 export class TokenizerError extends Error {
   readonly code: TokenizerErrorCode;
@@ -22,7 +22,7 @@ export class TokenizerError extends Error {
 export class TokenizerUnreadableError extends TokenizerError {
   constructor(reason: string, options?: ErrorOptions) {
     super(
-      "tokenizer-unreadable",
+      "TOKENIZER_UNREADABLE",
       `The tokenizer cannot be read: ${reason}. Give a tokenizer.json as glossa tokenizer or Hugging Face's tokenizers saves it.`,
       options,
     );
@@ -33,7 +33,7 @@ export class TokenizerUnreadableError extends TokenizerError {
 export class NotByteLevelError extends TokenizerError {
   constructor(reason: string) {
     super(
-      "tokenizer-not-byte-level-bpe",
+      "TOKENIZER_NOT_BYTE_LEVEL_BPE",
       `The tokenizer is not a byte-level BPE: ${reason}. Use a GPT-2 style tokenizer.json, or leave it out to have one trained.`,
     );
   }
@@ -46,7 +46,7 @@ export class MissingBytesError extends TokenizerError {
   constructor(missingBytes: readonly number[]) {
     const named = missingBytes.slice(0, 8).map((byte) => `0x${byte.toString(16).padStart(2, "0")}`);
     super(
-      "tokenizer-missing-bytes",
+      "TOKENIZER_MISSING_BYTES",
       `The tokenizer has no token for ${missingBytes.length} of the 256 bytes (${named.join(", ")}${missingBytes.length > 8 ? ", …" : ""}) and would lose text; train it with the whole byte alphabet as its initial alphabet.`,
     );
     this.missingBytes = missingBytes;
@@ -56,7 +56,7 @@ export class MissingBytesError extends TokenizerError {
 /** A byte-level BPE that asks for something this encoder does not do. */
 export class UnsupportedTokenizerError extends TokenizerError {
   constructor(feature: string, remedy: string) {
-    super("tokenizer-unsupported", `The tokenizer uses ${feature}, which is not supported: ${remedy}.`);
+    super("TOKENIZER_UNSUPPORTED", `The tokenizer uses ${feature}, which is not supported: ${remedy}.`);
   }
 }
 
@@ -65,7 +65,7 @@ export class VocabularySizeError extends TokenizerError {
 
   constructor(vocabularySize: number, smallest: number, largest: number) {
     super(
-      "vocabulary-size-out-of-range",
+      "VOCABULARY_SIZE_OUT_OF_RANGE",
       `A vocabulary of ${vocabularySize} tokens cannot be trained: choose a whole number from ${smallest} (256 bytes and the end-of-text token) to ${largest}.`,
     );
     this.vocabularySize = vocabularySize;
@@ -80,7 +80,7 @@ export class CorpusTooSmallForVocabularyError extends TokenizerError {
 
   constructor(requestedVocabularySize: number, possibleVocabularySize: number, possibleMerges: number) {
     super(
-      "corpus-too-small-for-vocabulary",
+      "CORPUS_TOO_SMALL_FOR_VOCABULARY",
       `The text is too small for a vocabulary of ${requestedVocabularySize}: only ${possibleMerges} merges were possible; ask for at most ${possibleVocabularySize} tokens or give more text.`,
     );
     this.requestedVocabularySize = requestedVocabularySize;

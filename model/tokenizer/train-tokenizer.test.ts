@@ -43,7 +43,7 @@ describe("training a tokenizer", () => {
     const failed = trainTokenizer(["abab abab"], { vocabularySize: 1000 });
     await expect(failed).rejects.toThrow(CorpusTooSmallForVocabularyError);
     await expect(failed).rejects.toMatchObject({
-      code: "corpus-too-small-for-vocabulary",
+      code: "CORPUS_TOO_SMALL_FOR_VOCABULARY",
       requestedVocabularySize: 1000,
       possibleVocabularySize: 259,
       possibleMerges: 2,

@@ -33,8 +33,8 @@ const INTERNAL = new Set([
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 /** Every code a class declares, alone (`code = "X"`) as a type argument, or as a union (`type XErrorCode = "X" | "Y"`). */
-function declaredCodes(): ReadonlySet<string> {
-  const sources = globSync("{model,protocol,node,bootstrap}/**/*.ts", { cwd: ROOT });
+function declaredCodes(rooms = "model,protocol,node,bootstrap"): ReadonlySet<string> {
+  const sources = globSync(`{${rooms}}/**/*.ts`, { cwd: ROOT });
   const codes = sources
     .filter((path) => !/\.test\.ts$|\.e2e\.ts$|generated|testing/.test(path))
     .flatMap((path) => {
@@ -44,7 +44,7 @@ function declaredCodes(): ReadonlySet<string> {
       const unions = [...text.matchAll(/type \w*ErrorCode =((?:\s*\|?\s*"[\w-]+")+)/g)];
       return [...alone, ...generic, ...unions.flatMap((match) => match[1]!.match(/[\w-]+/g)!)];
     });
-  return new Set(codes.map((code) => code.toUpperCase().replaceAll("-", "_")));
+  return new Set(codes);
 }
 
 test("every error that glossa declares has an exit code, unless it never gets that far", () => {
@@ -52,6 +52,15 @@ test("every error that glossa declares has an exit code, unless it never gets th
   expect(declared.size).toBeGreaterThan(40);
   const known = new Set(EXIT_TABLE.flatMap(({ codes }) => codes));
   expect([...declared].filter((code) => !known.has(code) && !INTERNAL.has(code))).toEqual([]);
+});
+
+test("the codes of errors are spelled one way: in capitals with underscores", () => {
+  const spelled = [
+    ...declaredCodes("model,protocol,node,bootstrap,reproduction,bench"),
+    ...EXIT_TABLE.flatMap(({ codes }) => codes),
+    ...INTERNAL,
+  ];
+  expect(spelled.filter((code) => !/^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*$/.test(code))).toEqual([]);
 });
 
 test("exit codes and error codes are each used once, and none is a shell's own", () => {
@@ -64,6 +73,6 @@ test("exit codes and error codes are each used once, and none is a shell's own",
 
 test("a full disk is a full disk, whoever ran into it", () => {
   const full = Object.assign(new Error("no space"), { code: "ENOSPC" });
-  const wrapped = Object.assign(new Error("tokens", { cause: full }), { code: "token-cache-unwritable" });
+  const wrapped = Object.assign(new Error("tokens", { cause: full }), { code: "TOKEN_CACHE_UNWRITABLE" });
   expect(exitEntryOf(wrapped).exit).toBe(32);
 });

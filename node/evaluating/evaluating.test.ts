@@ -71,7 +71,7 @@ describe("the documents of a source", () => {
     await writeFile(path, "to be or not to be");
     await expect(selected(path, { split: "held-out" })).rejects.toMatchObject({ code: "NOTHING_HELD_OUT" });
     await writeFile(path, "\n");
-    await expect(selected(path)).rejects.toMatchObject({ code: "data-empty" });
+    await expect(selected(path)).rejects.toMatchObject({ code: "DATA_EMPTY" });
   });
 
   test("belong to sources with names that tell them apart", () => {

@@ -82,7 +82,7 @@ it("is the file that is given, if it is the run's; then nobody is asked", async 
     actual: sha256Hex(TOKENIZER.slice(1)),
   });
   await expect(sourceFor("glob", { tokenizer: join(directory, "none.json") })).rejects.toMatchObject({
-    code: "tokenizer-unreadable",
+    code: "TOKENIZER_UNREADABLE",
   });
 });
 

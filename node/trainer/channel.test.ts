@@ -10,7 +10,7 @@ type TestMethods = {
 };
 
 class DiskFullError extends Error {
-  readonly code = "disk-full";
+  readonly code = "DISK_FULL";
   readonly freeBytes = 12;
 }
 
@@ -52,7 +52,7 @@ it("reports progress in order and then answers", async () => {
 it("carries an error's code and fields to the caller", async () => {
   await expect(connect().call("fail", null)).rejects.toMatchObject({
     message: "no space left",
-    code: "disk-full",
+    code: "DISK_FULL",
     freeBytes: 12,
   });
 });

@@ -8,7 +8,7 @@ import { TrainerProcess, TrainerProcessEnded } from "./trainer-process.ts";
 
 /** The trainer has crashed again and again. Its last checkpoint is on disk and whole. */
 export class TrainerCrashedError extends Error {
-  readonly code = "trainer-crashed";
+  readonly code = "TRAINER_CRASHED";
   readonly crashes: number;
   readonly remedy: string;
 
@@ -23,7 +23,7 @@ export class TrainerCrashedError extends Error {
 }
 
 export class TrainerClosedError extends Error {
-  readonly code = "trainer-closed";
+  readonly code = "TRAINER_CLOSED";
 
   constructor() {
     super("The trainer was closed; make a new one.");

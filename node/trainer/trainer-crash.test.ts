@@ -227,7 +227,7 @@ it("gives up after crashes with nothing learnt between them, and says what helps
   });
   const genesis = trainer.genesis(body, undefined, "1", never);
   await expect(genesis).rejects.toMatchObject({
-    code: "trainer-crashed",
+    code: "TRAINER_CRASHED",
     crashes: 3,
     message: expect.stringMatching(
       /3 times .* not its own \(SIGSEGV\); take another --device, a smaller --micro-batch/,
@@ -251,7 +251,7 @@ it.runIf(process.platform === "linux")(
     const [, kibibytes] = /VmData:\s+(\d+)/.exec(await readFile(`/proc/${pids[0]}/status`, "utf8"))!;
     execFileSync("prlimit", ["--pid", `${pids[0]}`, `--data=${1024 * Number(kibibytes) + SLACK_BYTES}`]);
     await expect(trainer.trainRound(0, genesis, false, () => undefined, never)).rejects.toMatchObject({
-      code: "trainer-crashed",
+      code: "TRAINER_CRASHED",
       message: expect.stringMatching(
         /memory ran out .*; take a smaller --micro-batch or --recompute, and start/,
       ),

@@ -173,7 +173,7 @@ it("never lets the vocabulary change under its embeddings", async () => {
   await expect(
     trainer.prepare(prepareOptions(ownVocabulary(301)), () => undefined, never),
   ).rejects.toMatchObject({
-    code: "vocabulary-changed",
+    code: "VOCABULARY_CHANGED",
   });
 });
 
@@ -263,7 +263,7 @@ describe("with a common tokenizer", () => {
     } as PrepareOptions;
     await writeFile(join(directory, "common.json"), common.toJson());
     await expect(trainer.prepare(wrong, () => undefined, never)).rejects.toMatchObject({
-      code: "common-vocabulary-size",
+      code: "COMMON_VOCABULARY_SIZE",
     });
   });
 });
@@ -271,13 +271,13 @@ describe("with a common tokenizer", () => {
 it("hands over errors with their codes", async () => {
   const missing = { ...prepareOptions(ownVocabulary(300)), paths: [join(directory, "nothing.txt")] };
   await expect(trainer.prepare(missing, () => undefined, never)).rejects.toMatchObject({
-    code: "data-path-missing",
+    code: "DATA_PATH_MISSING",
   });
 });
 
 it("rejects calls after it is closed instead of leaving them waiting", async () => {
   await trainer.close();
   await expect(trainer.genesis(body, undefined, "1", never)).rejects.toMatchObject({
-    code: "trainer-closed",
+    code: "TRAINER_CLOSED",
   });
 });

@@ -44,7 +44,7 @@ export interface VocabularyOptions {
 
 /** The state directory's embeddings belong to other token ids than the ones asked for. */
 export class VocabularyChangedError extends Error {
-  readonly code = "vocabulary-changed";
+  readonly code = "VOCABULARY_CHANGED";
 
   constructor(tokenizerFile: string, kept: string, asked: string) {
     super(
@@ -56,7 +56,7 @@ export class VocabularyChangedError extends Error {
 
 /** The run's manifest says of its tokenizer what is not so. */
 export class CommonVocabularySizeError extends Error {
-  readonly code = "common-vocabulary-size";
+  readonly code = "COMMON_VOCABULARY_SIZE";
 
   constructor(said: number, found: number) {
     super(

@@ -29,12 +29,12 @@ export function parseAddress(text: string): DialTarget | undefined {
   return { peer: id?.value, address: `/${host.name}/${host.value}/tcp/${transport.value}` };
 }
 
-/** As `parseAddress`, for what the user gave us: throws NetworkError `address-invalid`. */
+/** As `parseAddress`, for what the user gave us: throws NetworkError `ADDRESS_INVALID`. */
 export function requireAddress(text: string): DialTarget {
   const target = parseAddress(text);
   if (target === undefined) {
     throw new NetworkError(
-      "address-invalid",
+      "ADDRESS_INVALID",
       `"${text}" is not a TCP multiaddr with an Ed25519 peer; write it like /ip4/192.0.2.1/tcp/4001 or /dns4/example.org/tcp/4001, with /p2p/<peer id> where a peer is meant.`,
       { address: text },
     );

@@ -12,7 +12,7 @@ import { Streams } from "./streams.ts";
 
 export type Outcome<T> = { readonly value: T } | { readonly failure: NetworkError };
 
-/** Streams of a host of its own, which ends when `use` does. Throws NetworkError `address-invalid` before it begins. */
+/** Streams of a host of its own, which ends when `use` does. Throws NetworkError `ADDRESS_INVALID` before it begins. */
 export async function withStreams<T>(
   addresses: readonly string[],
   use: (streams: Streams, targets: readonly DialTarget[]) => Promise<T>,
@@ -49,7 +49,7 @@ export function askAll<T>(
         try {
           const outcome = await ask(streams, target, raceSignal);
           if (wanted === "first" && "value" in outcome) {
-            race.abort(new NetworkError("network-stopped", "Another peer was faster."));
+            race.abort(new NetworkError("NETWORK_STOPPED", "Another peer was faster."));
           }
           return outcome;
         } catch (error) {
@@ -82,7 +82,7 @@ export const unreachable = (
   cause?: unknown,
 ): NetworkError =>
   new NetworkError(
-    "bootstrap-unreachable",
+    "BOOTSTRAP_UNREACHABLE",
     `None of the bootstrap addresses answered (${addresses.join(", ") || "none was given"}); check that one of them is running and reachable from here.`,
     { attempts },
     cause,

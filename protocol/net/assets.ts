@@ -113,7 +113,7 @@ async function takeChunks(
 }
 
 /**
- * Gives an asset to `target`, unless it has it already. Returns the last answer: stored, or a reason. Throws as `Streams.ask`; `not-served` by peers, which keep no assets but their own.
+ * Gives an asset to `target`, unless it has it already. Returns the last answer: stored, or a reason. Throws as `Streams.ask`; `NOT_SERVED` by peers, which keep no assets but their own.
  */
 export function giveAsset(
   streams: Streams,

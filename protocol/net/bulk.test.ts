@@ -104,7 +104,7 @@ test("a server that pushes what nobody asked for is cut off at the buffer's boun
     while (stream.status === "open") await frames.write(flood, signal()).catch(() => {});
   });
   const { done } = pull();
-  await expect(done).rejects.toMatchObject({ code: "peer-misbehaved" });
+  await expect(done).rejects.toMatchObject({ code: "PEER_MISBEHAVED" });
   expect(client.offences).toEqual(["oversized"]);
 });
 
@@ -115,7 +115,7 @@ test("a chunk of the wrong length is an offence, a missing object is not", async
   expect(await pull().done).toBe(false);
   expect(client.offences).toEqual([]);
   found = true;
-  await expect(pull().done).rejects.toMatchObject({ code: "peer-misbehaved" });
+  await expect(pull().done).rejects.toMatchObject({ code: "PEER_MISBEHAVED" });
   expect(client.offences).toEqual(["malformed-message"]);
 });
 
@@ -139,7 +139,7 @@ test("an object that disappears while it is read ends the transfer without blame
   };
   await serveBulk(server.streams, "tiles", async () => object);
   const { done, received } = pull();
-  await expect(done).rejects.toMatchObject({ code: "peer-unreachable" });
+  await expect(done).rejects.toMatchObject({ code: "PEER_UNREACHABLE" });
   expect(received.every((index) => index < 2)).toBe(true);
   expect([...server.offences, ...client.offences]).toEqual([]);
 });
@@ -162,7 +162,7 @@ test("a peer that does not serve a stream, a silent one and our own abort are to
   await expect(
     client.streams.ask(peer, "inventory", { runId: RUN_ID, fromRound: 0 }, signal()),
   ).rejects.toMatchObject({
-    code: "not-served",
+    code: "NOT_SERVED",
   });
   await server.streams.answer("snapshot", () => new Promise(() => {}));
   const abort = new AbortController();
@@ -171,5 +171,5 @@ test("a peer that does not serve a stream, a silent one and our own abort are to
   await expect(asking).rejects.toThrow("changed my mind");
   const pending = client.streams.ask(peer, "snapshot", { runId: RUN_ID }, signal());
   await client.streams.stop();
-  await expect(pending).rejects.toMatchObject({ code: "network-stopped" });
+  await expect(pending).rejects.toMatchObject({ code: "NETWORK_STOPPED" });
 });

@@ -264,7 +264,7 @@ export class Discovery {
       );
       if (stored) this.#asked.delete(peer); // asked again at the next look, now for a run it knows
     } catch (error) {
-      if (error instanceof NetworkError && error.code === "not-served") return; // a peer of another run
+      if (error instanceof NetworkError && error.code === "NOT_SERVED") return; // a peer of another run
       this.#modules.logger.debug({ peer, reason: reasonOf(error) }, "the run manifest was not taken");
     }
   }

@@ -131,7 +131,7 @@ export class Download<Name extends BulkStream> {
   #draftOf(lengthBytes: number, source: PeerId): Uint8Array {
     const { length } = this.#wanted;
     const refuse = (why: string): never => {
-      throw new NetworkError("peer-misbehaved", `${source} offers ${why}.`, { peer: source });
+      throw new NetworkError("PEER_MISBEHAVED", `${source} offers ${why}.`, { peer: source });
     };
     if ("exactly" in length && lengthBytes !== length.exactly) refuse("another length than announced");
     if ("atMost" in length && (lengthBytes === 0 || lengthBytes > length.atMost)) {

@@ -14,7 +14,7 @@ export interface FrameBounds {
 
 /** The remote side broke a bound. `offence` says what to charge it with. */
 export class FrameError extends Error {
-  readonly code = "frame";
+  readonly code = "FRAME";
   readonly offence: Offence;
 
   constructor(offence: Offence, message: string, cause: unknown) {

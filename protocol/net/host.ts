@@ -38,7 +38,7 @@ export interface HostModules {
   readonly metrics?: Metrics;
 }
 
-/** A host that is not started yet. Throws NetworkError `address-invalid`. */
+/** A host that is not started yet. Throws NetworkError `ADDRESS_INVALID`. */
 export async function createHost<Services extends ServiceMap>(
   options: HostOptions,
   { isBanned, metrics }: HostModules,
@@ -80,7 +80,7 @@ export async function createHost<Services extends ServiceMap>(
   return host;
 }
 
-/** Listens. Throws NetworkError `address-in-use`, `address-unavailable` or `listen-failed`; nothing stays open then. */
+/** Listens. Throws NetworkError `ADDRESS_IN_USE`, `ADDRESS_UNAVAILABLE` or `LISTEN_FAILED`; nothing stays open then. */
 export async function startHost(host: Host, listen: readonly string[]): Promise<void> {
   try {
     await host.start();
@@ -95,7 +95,7 @@ function listenError(error: unknown, listen: readonly string[]): NetworkError {
   const where = listen.join(", ");
   if (text.includes("EADDRINUSE")) {
     return new NetworkError(
-      "address-in-use",
+      "ADDRESS_IN_USE",
       `${where} is in use by another process; choose another port, or 0 for any free one.`,
       { address: where },
       error,
@@ -103,14 +103,14 @@ function listenError(error: unknown, listen: readonly string[]): NetworkError {
   }
   if (text.includes("EADDRNOTAVAIL")) {
     return new NetworkError(
-      "address-unavailable",
+      "ADDRESS_UNAVAILABLE",
       `${where} is not an address of this machine; listen on 0.0.0.0 and announce the outside address instead.`,
       { address: where },
       error,
     );
   }
   return new NetworkError(
-    "listen-failed",
+    "LISTEN_FAILED",
     `Cannot listen on ${where} (${reasonOf(error)}); check the address and this user's permission to open the port.`,
     { address: where },
     error,

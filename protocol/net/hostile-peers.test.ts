@@ -227,7 +227,7 @@ test("an inventory with a forged update is refused and its sender blamed", async
   const forger = await run.join({}, { inventory: () => [real, { ...real, envelope }] });
   await until(() => expect(areConnected([victim, forger], 2)).toBe(true));
   await expect(victim.network.fetchInventory(forger.network.self, 0, signal())).rejects.toMatchObject({
-    code: "peer-misbehaved",
+    code: "PEER_MISBEHAVED",
   });
   expect(victim.network.offences()).toEqual({ "bad-signature": 1 });
 });
@@ -236,7 +236,7 @@ test("a snapshot whose tiles do not hash to its root is refused before a tile is
   const forger = await run.join({}, servingBody(new Float32Array(1000), ROOT));
   await until(() => expect(areConnected([victim, forger], 2)).toBe(true));
   await expect(victim.network.fetchSnapshot(forger.network.self, signal())).rejects.toMatchObject({
-    code: "peer-misbehaved",
+    code: "PEER_MISBEHAVED",
   });
   expect(victim.network.offences()).toEqual({ "hash-mismatch": 1 });
   expect(victim.network.traffic().channels.snapshot.bytesReceived).toBeLessThan(500);

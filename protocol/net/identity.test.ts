@@ -40,7 +40,7 @@ test("what is no Ed25519 key is named and left alone", async () => {
   ]) {
     await writeFile(file, bytes);
     await expect(loadOrCreateIdentity(file)).rejects.toMatchObject({
-      code: "identity-invalid",
+      code: "IDENTITY_INVALID",
       fields: { path: file },
     });
     expect((await stat(file)).size).toBe(bytes.byteLength);
@@ -50,10 +50,10 @@ test("what is no Ed25519 key is named and left alone", async () => {
 test("a path that cannot be read is a typed failure with the reason", async () => {
   const file = join(directory, "identity.key");
   await mkdir(file);
-  await expect(loadOrCreateIdentity(file)).rejects.toMatchObject({ code: "identity-unreadable" });
+  await expect(loadOrCreateIdentity(file)).rejects.toMatchObject({ code: "IDENTITY_UNREADABLE" });
   await writeFile(join(directory, "plain"), "");
   await expect(loadOrCreateIdentity(join(directory, "plain", "key"))).rejects.toMatchObject({
-    code: "identity-unreadable",
+    code: "IDENTITY_UNREADABLE",
   });
   await chmod(directory, 0o700);
 });
@@ -101,5 +101,5 @@ test("nobody signs in another's name", async () => {
   };
   await expect(
     signUpdate(identity, { ...announcement, tokens: 1, lossNatsPerToken: 1, bitsPerByte: 1 }),
-  ).rejects.toMatchObject({ code: "wrong-signer" });
+  ).rejects.toMatchObject({ code: "WRONG_SIGNER" });
 });

@@ -26,7 +26,7 @@ export async function createIdentity(): Promise<Identity> {
 
 /**
  * The identity in `file`, created there if the file does not exist.
- * Throws NetworkError `identity-unreadable` (file system) or `identity-invalid` (not an Ed25519 key).
+ * Throws NetworkError `IDENTITY_UNREADABLE` (file system) or `IDENTITY_INVALID` (not an Ed25519 key).
  */
 export async function loadOrCreateIdentity(file: string): Promise<Identity> {
   return (await load(file)) ?? (await createIn(file));
@@ -47,7 +47,7 @@ async function load(file: string): Promise<Identity | undefined> {
     // Falls through: not a key at all and a key of another kind have the same remedy.
   }
   throw new NetworkError(
-    "identity-invalid",
+    "IDENTITY_INVALID",
     `${file} is not an Ed25519 identity; restore it from a backup, or move it away to start as a new peer.`,
     { path: file },
   );
@@ -81,7 +81,7 @@ async function createIn(file: string): Promise<Identity> {
 
 const unreadable = (file: string, error: unknown): NetworkError =>
   new NetworkError(
-    "identity-unreadable",
+    "IDENTITY_UNREADABLE",
     `Cannot read or create the identity ${file} (${reasonOf(error)}); check the path and its permissions.`,
     { path: file },
     error,

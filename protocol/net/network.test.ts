@@ -118,7 +118,7 @@ test("a payload nobody has is a typed failure that lists who was asked", async (
   await until(() => expect(areConnected([author, reader], 1)).toBe(true));
   const update = await updateOf(author.network, randomBytes(10));
   await expect(reader.network.fetchPayload(update, [], signal())).rejects.toMatchObject({
-    code: "payload-unavailable",
+    code: "PAYLOAD_UNAVAILABLE",
     fields: { attempts: [`${author.network.self}: does not have it`] },
   });
   const abort = new AbortController();
@@ -174,25 +174,25 @@ test("an inventory longer than a message comes whole, and a snapshot names as ma
   expect(updates).toEqual(held.slice(1));
   // Its tiles are nobody's; that it could be said at all is the point.
   await expect(reader.network.fetchSnapshot(author, signal())).rejects.toMatchObject({
-    code: "peer-misbehaved",
+    code: "PEER_MISBEHAVED",
   });
 });
 
 test("a port in use, a foreign address and a bad multiaddr are told apart", async () => {
   const { network } = await run.join();
   const taken = network.addresses()[0]!.split("/p2p/")[0]!;
-  await expect(run.join({ listen: [taken] })).rejects.toMatchObject({ code: "address-in-use" });
+  await expect(run.join({ listen: [taken] })).rejects.toMatchObject({ code: "ADDRESS_IN_USE" });
   await expect(run.join({ listen: ["/ip4/192.0.2.1/tcp/0"] })).rejects.toMatchObject({
-    code: "address-unavailable",
+    code: "ADDRESS_UNAVAILABLE",
   });
   for (const address of ["localhost:4001", "/ip4/999.0.0.1/tcp/1", "/ip4/127.0.0.1/udp/1/quic-v1"]) {
-    await expect(run.join({ listen: [address] })).rejects.toMatchObject({ code: "address-invalid" });
-    await expect(run.join({ bootstrap: [address] })).rejects.toMatchObject({ code: "address-invalid" });
+    await expect(run.join({ listen: [address] })).rejects.toMatchObject({ code: "ADDRESS_INVALID" });
+    await expect(run.join({ bootstrap: [address] })).rejects.toMatchObject({ code: "ADDRESS_INVALID" });
   }
 });
 
 test("a manifest that does not hash to the run is refused before anything starts", async () => {
-  await expect(run.join({ runId: "00".repeat(32) })).rejects.toMatchObject({ code: "manifest-mismatch" });
+  await expect(run.join({ runId: "00".repeat(32) })).rejects.toMatchObject({ code: "MANIFEST_MISMATCH" });
 });
 
 test("a peer of one run does not take a peer of another for a member", async () => {
@@ -205,7 +205,7 @@ test("a peer of one run does not take a peer of another for a member", async () 
   expect(stranger.network.connectedPeers()).toEqual([]);
   expect(member.network.connectedPeers()).toEqual([other.network.self]);
   await expect(fetchRunManifest(RUN_ID, stranger.network.addresses(), signal())).rejects.toMatchObject({
-    code: "manifest-not-found",
+    code: "MANIFEST_NOT_FOUND",
   });
 });
 
@@ -221,7 +221,7 @@ test("stopping closes every socket, also in the middle of a transfer", async () 
   );
   await run.leave(reader);
   await run.leave(author);
-  expect(["fetched", "network-stopped"]).toContain(await outcome);
+  expect(["fetched", "NETWORK_STOPPED"]).toContain(await outcome);
   await until(() =>
     expect(process.getActiveResourcesInfo().filter((name) => name.startsWith("TCP"))).toEqual([]),
   );

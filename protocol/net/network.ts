@@ -72,7 +72,7 @@ export interface Network extends RunNetwork {
   stop(): Promise<void>;
   /**
    * Another run over the same host: same identity, connections and bans, its own topic, members and content. To be
-   * attached and started by the caller, after `start`. Throws NetworkError `manifest-mismatch`.
+   * attached and started by the caller, after `start`. Throws NetworkError `MANIFEST_MISMATCH`.
    */
   besides(run: RunOptions): RunNetwork;
   /** Multiaddrs, with our peer id, that others can dial; known after `start`. */

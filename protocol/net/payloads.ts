@@ -29,7 +29,7 @@ export function servePayloads(
 /**
  * Fetches the payload of `update` from `sources` in order. A source whose bytes alone give a wrong hash is penalised;
  * where several contributed nobody can be blamed, and each is then tried alone.
- * Throws NetworkError `payload-unavailable` when all have failed.
+ * Throws NetworkError `PAYLOAD_UNAVAILABLE` when all have failed.
  */
 export async function fetchPayload(
   streams: Streams,
@@ -62,7 +62,7 @@ export async function fetchPayload(
     }
   }
   throw new NetworkError(
-    "payload-unavailable",
+    "PAYLOAD_UNAVAILABLE",
     `Payload ${payload} of round ${announcement.round} could not be fetched from any of ${sources.length} peers; it is tried again when another holder appears.`,
     { peer: announcement.author, attempts: download.attempts },
   );

@@ -98,7 +98,7 @@ test("a file that was changed on a peer's disk is not served", async () => {
   const fetched = () => fetchRunAsset(contentId, RUN_ID, holder.network.addresses(), signal());
   await fetched();
   await writeFile(file, randomBytes(asset.length + 1));
-  await expect(fetched()).rejects.toMatchObject({ code: "asset-not-found" });
+  await expect(fetched()).rejects.toMatchObject({ code: "ASSET_NOT_FOUND" });
 });
 
 test("a peer that an address knows is asked where the address itself has no file", async () => {
@@ -134,7 +134,7 @@ test("wrong bytes, a wrong length and too many bytes are not taken, and the next
     const liar = await source(lie);
     expect(asset.equals(await fetchFrom(liar, holder))).toBe(true);
     await expect(fetchFrom(liar)).rejects.toMatchObject({
-      code: "asset-mismatch",
+      code: "ASSET_MISMATCH",
       fields: { runId: RUN_ID },
     });
   }
@@ -160,7 +160,7 @@ test("more bytes than an asset may have are refused before they are sent", async
     },
   }));
   await expect(fetchRunAsset(contentId, RUN_ID, side.addresses, signal())).rejects.toMatchObject({
-    code: "asset-not-found",
+    code: "ASSET_NOT_FOUND",
     message: expect.stringContaining("--tokenizer"),
     fields: { attempts: [expect.stringContaining("at most 33554432")] },
   });
@@ -170,21 +170,21 @@ test("more bytes than an asset may have are refused before they are sent", async
 test("the failures on the way in are told apart", async () => {
   const without = await source(Buffer.alloc(0));
   await expect(fetchFrom(without)).rejects.toMatchObject({
-    code: "asset-not-found",
+    code: "ASSET_NOT_FOUND",
     message: expect.stringContaining(contentId.slice(0, 12)),
   });
   const gone = await createSide(LOOPBACK);
   await gone.stop();
   await expect(fetchRunAsset(contentId, RUN_ID, gone.addresses, signal())).rejects.toMatchObject({
-    code: "bootstrap-unreachable",
+    code: "BOOTSTRAP_UNREACHABLE",
   });
   await expect(fetchRunAsset(contentId, RUN_ID, ["nowhere"], signal())).rejects.toMatchObject({
-    code: "address-invalid",
+    code: "ADDRESS_INVALID",
   });
   await expect(
     fetchRunAsset(contentId, RUN_ID, without.addresses, AbortSignal.abort(new Error("enough"))),
   ).rejects.toThrow("enough");
   await expect(
     storeRunAsset(new Uint8Array(32 * 1024 * 1024 + 1), RUN_ID, without.addresses, signal()),
-  ).rejects.toMatchObject({ code: "asset-too-large" });
+  ).rejects.toMatchObject({ code: "ASSET_TOO_LARGE" });
 });

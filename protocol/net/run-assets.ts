@@ -24,7 +24,7 @@ const MAX_GIVING_ATTEMPTS = 3;
 /**
  * The file of run `runId` whose SHA-256 is `contentId`: from `addresses` (a rendezvous or any peer), or from a peer of the
  * run that one of them knows. Resumes with the next source where one breaks off.
- * Throws NetworkError `address-invalid`, `bootstrap-unreachable`, `asset-not-found` or `asset-mismatch`.
+ * Throws NetworkError `ADDRESS_INVALID`, `BOOTSTRAP_UNREACHABLE`, `ASSET_NOT_FOUND` or `ASSET_MISMATCH`.
  */
 export function fetchRunAsset(
   contentId: ContentId,
@@ -58,7 +58,7 @@ export function fetchRunAsset(
       if (met.size === 0) throw unreachable(addresses, failures);
       throw notObtained(contentId, runId, download);
     } finally {
-      over.abort(new NetworkError("network-stopped", "The search is over."));
+      over.abort(new NetworkError("NETWORK_STOPPED", "The search is over."));
     }
   });
 }
@@ -139,12 +139,12 @@ function notObtained(
   const what = `the run's tokenizer (SHA-256 ${contentId.slice(0, 12)}…)`;
   return sawWrongHash
     ? new NetworkError(
-        "asset-mismatch",
+        "ASSET_MISMATCH",
         `What was sent as ${what} does not hash to it; use another bootstrap address, or give the file with --tokenizer.`,
         { runId, attempts },
       )
     : new NetworkError(
-        "asset-not-found",
+        "ASSET_NOT_FOUND",
         `Nobody who is reachable has ${what}; give it with --tokenizer, or ask whoever made the run to start a peer of it.`,
         { runId, attempts },
       );
@@ -153,7 +153,7 @@ function notObtained(
 /**
  * Gives a file of run `runId` to every rendezvous among `addresses`, which must have the run's manifest already; resolves
  * when at least one has it.
- * Throws NetworkError `address-invalid`, `bootstrap-unreachable`, `asset-too-large`, `asset-refused`, or `not-served` where
+ * Throws NetworkError `ADDRESS_INVALID`, `BOOTSTRAP_UNREACHABLE`, `ASSET_TOO_LARGE`, `ASSET_REFUSED`, or `NOT_SERVED` where
  * only peers were reached, which keep no files but their own.
  */
 export async function storeRunAsset(
@@ -166,7 +166,7 @@ export async function storeRunAsset(
   const lengthBytes = bytes.byteLength;
   if (lengthBytes < 1 || lengthBytes > MAX_ASSET_BYTES) {
     throw new NetworkError(
-      "asset-too-large",
+      "ASSET_TOO_LARGE",
       `The file has ${lengthBytes} bytes and a run's files have 1 to ${MAX_ASSET_BYTES}; choose a smaller vocabulary.`,
       { runId },
     );
@@ -176,7 +176,7 @@ export async function storeRunAsset(
     Promise.all(targets.map((target) => giveTo(streams, target, offer, bytes, signal, onProgress))),
   );
   if (!outcomes.some((outcome) => "value" in outcome)) {
-    throw gravest(outcomes, ["asset-refused", "not-served"], addresses);
+    throw gravest(outcomes, ["ASSET_REFUSED", "NOT_SERVED"], addresses);
   }
 }
 
@@ -207,7 +207,7 @@ async function giveTo(
       signal.throwIfAborted();
       if (!(error instanceof NetworkError)) throw error;
       failure = error;
-      if (error.code === "not-served") break;
+      if (error.code === "NOT_SERVED") break;
     }
   }
   return { failure: failure! };
@@ -215,7 +215,7 @@ async function giveTo(
 
 const refused = (target: DialTarget, reason: string): NetworkError =>
   new NetworkError(
-    "asset-refused",
+    "ASSET_REFUSED",
     `${targetName(target)} did not store the run's tokenizer (${reason}); use another rendezvous or try again later.`,
     { address: targetName(target) },
   );

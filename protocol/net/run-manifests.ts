@@ -9,7 +9,7 @@ import { targetName } from "./streams.ts";
 
 /**
  * The manifest whose SHA-256 is `runId`, from the first of `addresses` (a rendezvous or any peer) that has it.
- * Throws NetworkError `address-invalid`, `bootstrap-unreachable`, `manifest-not-found` or `manifest-mismatch`.
+ * Throws NetworkError `ADDRESS_INVALID`, `BOOTSTRAP_UNREACHABLE`, `MANIFEST_NOT_FOUND` or `MANIFEST_MISMATCH`.
  */
 export async function fetchRunManifest(
   runId: RunId,
@@ -25,12 +25,12 @@ export async function fetchRunManifest(
   });
   const found = outcomes.find((outcome) => "value" in outcome);
   if (found !== undefined) return found.value;
-  throw gravest(outcomes, ["manifest-mismatch", "manifest-not-found"], addresses);
+  throw gravest(outcomes, ["MANIFEST_MISMATCH", "MANIFEST_NOT_FOUND"], addresses);
 }
 
 /**
  * Hands a manifest to every rendezvous among `addresses`; resolves when at least one has stored it.
- * Throws NetworkError `address-invalid`, `bootstrap-unreachable`, `manifest-refused`, or `not-served` where
+ * Throws NetworkError `ADDRESS_INVALID`, `BOOTSTRAP_UNREACHABLE`, `MANIFEST_REFUSED`, or `NOT_SERVED` where
  * only peers were reached, which keep no manifest but their own.
  */
 export async function storeRunManifest(
@@ -43,27 +43,27 @@ export async function storeRunManifest(
     return stored ? { value: true } : { failure: refused(target, reason) };
   });
   if (!outcomes.some((outcome) => "value" in outcome)) {
-    throw gravest(outcomes, ["manifest-refused", "not-served"], addresses);
+    throw gravest(outcomes, ["MANIFEST_REFUSED", "NOT_SERVED"], addresses);
   }
 }
 
 const notFound = (runId: RunId, target: DialTarget): NetworkError =>
   new NetworkError(
-    "manifest-not-found",
+    "MANIFEST_NOT_FOUND",
     `${targetName(target)} does not know the run ${runId}; check the invite, or ask whoever made the run to start a peer of it.`,
     { runId, address: targetName(target) },
   );
 
 const mismatch = (runId: RunId, target: DialTarget): NetworkError =>
   new NetworkError(
-    "manifest-mismatch",
+    "MANIFEST_MISMATCH",
     `${targetName(target)} sent a manifest that does not hash to the run ${runId}; use another bootstrap address.`,
     { runId, address: targetName(target) },
   );
 
 const refused = (target: DialTarget, reason: string): NetworkError =>
   new NetworkError(
-    "manifest-refused",
+    "MANIFEST_REFUSED",
     `${targetName(target)} did not store the run's manifest (${reason}); use another rendezvous or try again later.`,
     { address: targetName(target) },
   );

@@ -127,12 +127,12 @@ export class HostedRun implements RunNetwork {
   readonly #onStopped: () => void;
   #attached = DETACHED;
 
-  /** Throws NetworkError `manifest-mismatch` where the manifest does not hash to the run. */
+  /** Throws NetworkError `MANIFEST_MISMATCH` where the manifest does not hash to the run. */
   constructor(options: RunOptions, parts: HostParts, { peerCache, onStopped = () => {} }: HostedRunModules) {
     const { runId, runManifest, maxPayloadBytes } = options;
     if (sha256Hex(runManifest) !== runId) {
       throw new NetworkError(
-        "manifest-mismatch",
+        "MANIFEST_MISMATCH",
         `The manifest at hand is not that of run ${runId}; join with the run's own invite.`,
         { runId },
       );
@@ -210,7 +210,7 @@ export class HostedRun implements RunNetwork {
 
   async stop(): Promise<void> {
     if (this.#stopped.signal.aborted) return;
-    this.#stopped.abort(new NetworkError("network-stopped", "The run has been left."));
+    this.#stopped.abort(new NetworkError("NETWORK_STOPPED", "The run has been left."));
     const { host, links } = this.#parts;
     host.services.pubsub.removeEventListener("subscription-change", this.#onSubscriptions);
     host.removeEventListener("peer:disconnect", this.#onDisconnect);
@@ -248,7 +248,7 @@ export class HostedRun implements RunNetwork {
     if (payloadBytes > this.#options.maxPayloadBytes) {
       this.penalise(author, "oversized", "an announced payload is larger than the run allows");
       throw new NetworkError(
-        "payload-too-large",
+        "PAYLOAD_TOO_LARGE",
         `${author} announced a payload of ${payloadBytes} bytes, at most ${this.#options.maxPayloadBytes} are allowed; it is ignored.`,
         { peer: author },
       );

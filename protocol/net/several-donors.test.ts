@@ -113,7 +113,7 @@ test("what was fetched before the last donor was lost is there at the next attem
   const newcomer = await newcomerTo([leaving]);
   await expect(
     newcomer.network.fetchSnapshot(leaving.network.self, signal(), () => {}, { draft }),
-  ).rejects.toMatchObject({ code: "snapshot-unavailable" });
+  ).rejects.toMatchObject({ code: "SNAPSHOT_UNAVAILABLE" });
   expect(draft.tiles.size).toBeGreaterThan(15);
   expect(draft.tiles.size).toBeLessThan(TILES);
   await run.leave(leaving);

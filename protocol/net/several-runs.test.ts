@@ -94,7 +94,7 @@ test("two of three peers form a second run whenever each joins, and the third he
   }
   expect(await fetchRunManifest(runId, ben.network.addresses(), signal())).toEqual(manifest);
   await expect(fetchRunManifest(runId, eve.network.addresses(), signal())).rejects.toMatchObject({
-    code: "manifest-not-found",
+    code: "MANIFEST_NOT_FOUND",
   });
 });
 
@@ -107,7 +107,7 @@ test("whoever leaves the second run stays in the first, serves nothing of the se
   await until(() => expect(first.network.connectedPeers()).toEqual([]));
   expect(ada.network.connectedPeers()).toContain(ben.network.self);
   await expect(fetchRunManifest(runId, ben.network.addresses(), signal())).rejects.toMatchObject({
-    code: "manifest-not-found",
+    code: "MANIFEST_NOT_FOUND",
   });
   await expect(first.network.fetchInventory(ben.network.self, 0, signal())).resolves.toMatchObject({
     updates: [],

@@ -45,7 +45,7 @@ async function seal(identity: Identity, kind: Opened["kind"], body: Uint8Array):
 function requireOwn(identity: Identity, author: string): void {
   if (author === identity.peer) return;
   throw new NetworkError(
-    "wrong-signer",
+    "WRONG_SIGNER",
     `Peer ${identity.peer} cannot sign for ${author}; use the identity that the announcement names.`,
     { peer: author },
   );

@@ -61,7 +61,7 @@ test("when only a liar serves the body the newcomer fails with a reason and keep
   const newcomer = await run.join(options);
   await until(() => expect(areConnected([newcomer], 1)).toBe(true));
   await expect(newcomer.network.fetchSnapshot(liar.network.self, signal())).rejects.toMatchObject({
-    code: "snapshot-unavailable",
+    code: "SNAPSHOT_UNAVAILABLE",
     fields: { attempts: [expect.stringContaining("another hash")] },
   });
   expect(newcomer.network.offences()).toEqual({ "hash-mismatch": 1 });
@@ -74,9 +74,9 @@ test("a peer whose body has another size, and one with nothing to serve, are tol
   const newcomer = await run.join(options);
   await until(() => expect(areConnected([newcomer], 2)).toBe(true));
   await expect(newcomer.network.fetchSnapshot(other.network.self, signal())).rejects.toMatchObject({
-    code: "peer-misbehaved",
+    code: "PEER_MISBEHAVED",
   });
   await expect(newcomer.network.fetchSnapshot(empty.network.self, signal())).rejects.toMatchObject({
-    code: "snapshot-unavailable",
+    code: "SNAPSHOT_UNAVAILABLE",
   });
 });

@@ -63,7 +63,7 @@ export interface SnapshotModules {
   readonly penalise: StreamModules["penalise"];
 }
 
-/** Throws NetworkError `snapshot-unavailable`, `peer-misbehaved` or as `Streams.ask`, and what `aids.accept` throws. */
+/** Throws NetworkError `SNAPSHOT_UNAVAILABLE`, `PEER_MISBEHAVED` or as `Streams.ask`, and what `aids.accept` throws. */
 export async function fetchSnapshot(
   { streams, clock, rates, penalise }: SnapshotModules,
   request: SnapshotRequest,
@@ -99,7 +99,7 @@ export async function fetchSnapshot(
   }
   if (complete) return { manifest, body, tiles: { held, kept, fetched: transfer.shares } };
   throw new NetworkError(
-    "snapshot-unavailable",
+    "SNAPSHOT_UNAVAILABLE",
     `Only ${doneBytes} of ${totalBytes} bytes of the body at round ${closedRound} could be fetched; a newer snapshot is asked for next.`,
     { peer, attempts: transfer.failures },
   );
@@ -144,7 +144,7 @@ async function fetchManifest(
   const { snapshot } = await streams.ask(peer, "snapshot", { runId }, signal);
   if (snapshot === undefined) {
     throw new NetworkError(
-      "snapshot-unavailable",
+      "SNAPSHOT_UNAVAILABLE",
       `${peer} has no snapshot to serve yet; ask another peer.`,
       { peer },
     );

@@ -47,7 +47,7 @@ export const within = (signal: AbortSignal, timeoutMs: number): AbortSignal =>
 export class MisbehaviourError extends NetworkError {
   constructor(peer: PeerId, detail: string) {
     super(
-      "peer-misbehaved",
+      "PEER_MISBEHAVED",
       `Peer ${peer} broke the protocol (${detail}); it is penalised and others are asked.`,
       {
         peer,
@@ -75,7 +75,7 @@ export class Streams {
 
   /** Ends every stream that is open and refuses new ones. */
   async stop(): Promise<void> {
-    this.#stopped.abort(new NetworkError("network-stopped", "The network has been stopped."));
+    this.#stopped.abort(new NetworkError("NETWORK_STOPPED", "The network has been stopped."));
     await Promise.all(this.#handled.map((protocol) => this.#host.unhandle(protocol)));
   }
 
@@ -135,8 +135,8 @@ export class Streams {
   }
 
   /**
-   * Asks `target` and checks the answer's form. Throws NetworkError `peer-unreachable`, `peer-timeout`, `not-served`,
-   * `peer-misbehaved`; the caller's own abort is rethrown as it is.
+   * Asks `target` and checks the answer's form. Throws NetworkError `PEER_UNREACHABLE`, `PEER_TIMEOUT`, `NOT_SERVED`,
+   * `PEER_MISBEHAVED`; the caller's own abort is rethrown as it is.
    */
   ask<Name extends ExchangeName>(
     target: Target,
@@ -187,7 +187,7 @@ export class Streams {
     });
   }
 
-  /** Connects to `target` if we are not connected, and returns who it is. Throws NetworkError `peer-unreachable`. */
+  /** Connects to `target` if we are not connected, and returns who it is. Throws NetworkError `PEER_UNREACHABLE`. */
   async connect(target: Target, callerSignal: AbortSignal): Promise<PeerId> {
     const signal = within(AbortSignal.any([callerSignal, this.#stopped.signal]), OPEN_TIMEOUT_MS);
     return (await this.#dial(target, signal)).remotePeer.toString();
@@ -200,7 +200,7 @@ export class Streams {
     } catch (error) {
       const name = targetName(target);
       throw new NetworkError(
-        "peer-unreachable",
+        "PEER_UNREACHABLE",
         `Cannot connect to ${name} (${reasonOf(error)}); check that it runs and that its port is reachable from here.`,
         typeof target === "string" ? { peer: target } : { address: name },
         error,
@@ -219,14 +219,14 @@ export class Streams {
     if (errorName === "UnsupportedProtocolError") return notServed(who, name);
     if (errorName === "TimeoutError" || errorName === "AbortError") {
       return new NetworkError(
-        "peer-timeout",
+        "PEER_TIMEOUT",
         `${who} did not answer "${name}" in time; it may be busy or gone, others are asked meanwhile.`,
         { peer: who },
         error,
       );
     }
     return new NetworkError(
-      "peer-unreachable",
+      "PEER_UNREACHABLE",
       `The stream "${name}" to ${who} broke off (${reasonOf(error)}); it is tried again later.`,
       { peer: who },
       error,
@@ -235,4 +235,4 @@ export class Streams {
 }
 
 const notServed = (peer: PeerId, name: StreamName): NetworkError =>
-  new NetworkError("not-served", `${peer} does not serve "${name}"; ask another peer of the run.`, { peer });
+  new NetworkError("NOT_SERVED", `${peer} does not serve "${name}"; ask another peer of the run.`, { peer });

@@ -21,7 +21,7 @@ export const rejected = (offence: Offence, detail: string): Decoded<never> => ({
 
 /** Thrown by the field readers and turned into a rejection by the codecs; never leaves wire/. */
 export class FieldError extends Error {
-  readonly code = "wire-field";
+  readonly code = "WIRE_FIELD";
   readonly rejection: Rejection;
 
   constructor(detail: string, offence: Offence = "malformed-message") {
