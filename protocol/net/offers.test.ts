@@ -57,7 +57,7 @@ test("a peer that takes no offers, one that fails and one that is offered too mu
   expect(await offer(small)).toBe(false);
   expect(small.network.offences()).toEqual({ oversized: 1 });
   await expect(offer(failing)).rejects.toMatchObject({
-    code: expect.stringMatching(/not-served|unreachable/),
+    code: expect.stringMatching(/NOT_SERVED|UNREACHABLE/),
   });
   expect(failing.network.offences()).toEqual({});
 });
@@ -82,7 +82,7 @@ test("offers of what another peer has made, and forged ones, are not taken up", 
   await until(() => expect(areConnected([forged], 2)).toBe(true));
   await expect(
     forged.network.offerUpdate(holder.network.self, { announcement, envelope: tampered }, signal()),
-  ).rejects.toMatchObject({ code: expect.stringMatching(/not-served|unreachable/) });
+  ).rejects.toMatchObject({ code: expect.stringMatching(/NOT_SERVED|UNREACHABLE/) });
   expect(holder.network.offences()).toEqual({ "bad-signature": 1 });
   expect(holder.offered).toEqual([]);
   await stranger.stop();
