@@ -11,10 +11,12 @@ export interface ProcessIdentity {
 
 const run = promisify(execFile);
 
-/** Identity of a running process; `undefined` where no process has this pid. */
+/** Identity of a running process; `undefined` where no process has this pid, or one that is dead and only not collected yet. */
 export async function identityOf(pid: number): Promise<ProcessIdentity | undefined> {
   if (!exists(pid)) return undefined;
-  return { pid, startedAt: await startOf(pid) };
+  const { state, startedAt } = await describe(pid);
+  // A zombie has a pid and takes signals for as long as its parent does not ask for it.
+  return /^[ZXx]/.test(state) ? undefined : { pid, startedAt };
 }
 
 /** False once the process is gone, also when its pid belongs to another one by now. */
@@ -34,21 +36,24 @@ function exists(pid: number): boolean {
   }
 }
 
-async function startOf(pid: number): Promise<string> {
+/** Both are "" where the platform does not say. */
+async function describe(pid: number): Promise<{ state: string; startedAt: string }> {
   try {
     if (process.platform === "linux") {
       const [stat, bootId] = await Promise.all([
         readFile(`/proc/${pid}/stat`, "utf8"),
         readFile("/proc/sys/kernel/random/boot_id", "utf8"),
       ]);
-      // Field 22 is the start in ticks since boot. The command (field 2) may hold blanks and brackets: count behind it.
+      // Field 3 is the state, field 22 the start in ticks since boot. The command (field 2) may hold blanks and brackets:
+      // count behind it.
       const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-      return `${bootId.trim()}:${fields[19]}`;
+      return { state: fields[0]!, startedAt: `${bootId.trim()}:${fields[19]}` };
     }
-    if (process.platform === "win32") return "";
-    const { stdout } = await run("ps", ["-o", "lstart=", "-p", String(pid)]);
-    return stdout.trim();
+    if (process.platform === "win32") return { state: "", startedAt: "" };
+    const { stdout } = await run("ps", ["-o", "state=", "-o", "lstart=", "-p", String(pid)]);
+    const [, state = "", startedAt = ""] = /^\s*(\S+)\s+(.*?)\s*$/s.exec(stdout) ?? [];
+    return { state, startedAt };
   } catch {
-    return "";
+    return { state: "", startedAt: "" };
   }
 }

@@ -21,10 +21,13 @@ beforeEach(async () => {
 
 afterEach(() => rm(root, { recursive: true, force: true }));
 
+const holdingScript = () =>
+  `import { StateDirectory } from ${JSON.stringify(join(import.meta.dirname, "state-directory.ts"))};
+    await StateDirectory.open(${JSON.stringify(path)}); console.log(process.pid); setInterval(() => {}, 1000);`;
+
 /** Opens the state directory in another process, which holds it until it is killed. */
 async function holdInAnotherProcess() {
-  const script = `import { StateDirectory } from ${JSON.stringify(join(import.meta.dirname, "state-directory.ts"))};
-    await StateDirectory.open(${JSON.stringify(path)}); console.log("held"); setInterval(() => {}, 1000);`;
+  const script = holdingScript();
   const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
     stdio: ["ignore", "pipe", "inherit"],
   });
@@ -57,6 +60,27 @@ describe("the lock", () => {
     await state.close();
     expect(await readdir(path)).toEqual([]);
   });
+
+  test.runIf(process.platform === "linux")(
+    "of a process that was killed and that its parent never asks for is taken over",
+    async () => {
+      // The shell becomes a program that knows nothing of the child it has.
+      const line = '"$0" --input-type=module -e "$1" & exec sleep 600';
+      const parent = spawn("sh", ["-c", line, process.execPath, holdingScript()], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      try {
+        const pid = Number(String((await once(parent.stdout, "data"))[0]));
+        process.kill(pid, "SIGKILL");
+        const stateOf = async () => /\) (\w)/.exec(await readFile(`/proc/${pid}/stat`, "utf8"))![1];
+        await expect.poll(stateOf).toBe("Z");
+        await (await StateDirectory.open(path)).close();
+      } finally {
+        parent.kill("SIGKILL");
+        await once(parent, "close");
+      }
+    },
+  );
 
   test.runIf(process.platform === "linux")(
     "of a pid that now belongs to another process is taken over",
