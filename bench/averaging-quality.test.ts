@@ -45,10 +45,43 @@ describe("the benchmark of averaging's quality", () => {
     }
   }, 120_000);
 
+  it("deals the languages out to more peers, and looks at the body on the way without changing what is trained", async () => {
+    const like = [
+      "--blocks",
+      "1",
+      "--width",
+      "16",
+      "--heads",
+      "2",
+      "--vocabulary",
+      "0.3",
+      "--codecs",
+      "float32",
+    ];
+    const five = [...like, "--peers", "5", "--rounds", "2"];
+    const { codecs: unwatched } = await run(...five);
+    const { codecs: watched } = await run(...five, "--evaluate-after", "1,2");
+    const [{ onTheWay, bitsPerByte, meanBitsPerByte }] = watched;
+    expect(Object.keys(bitsPerByte)).toEqual([
+      "en-novels-1",
+      "es-scripture-1",
+      "zh-poetry",
+      "en-novels-2",
+      "es-scripture-2",
+    ]);
+    expect(bitsPerByte["en-novels-1"]).not.toBe(bitsPerByte["en-novels-2"]);
+    expect(onTheWay["1"]).toBeGreaterThan(onTheWay["2"]);
+    expect(onTheWay["2"]).toBe(meanBitsPerByte);
+    expect(unwatched[0]).toMatchObject({ bitsPerByte, onTheWay: {} });
+  }, 120_000);
+
   it("refuses a codec or k that no run could have, before it trains", async () => {
     await expect(run("--codecs", "float32,zip")).rejects.toThrow(/averaging\.codec/);
     await expect(run("--codecs", "topk-5000")).rejects.toThrow(/averaging\.topK/);
     await expect(run("--codecs", "int8-64")).rejects.toThrow(/averaging\.codec/);
     await expect(run("--codecs", "topk-64x1.01")).rejects.toThrow(/averaging\.outerLearningRate/);
+    await expect(run("--defence", "trust")).rejects.toThrow(/averaging\.defence/);
+    await expect(run("--peers", "0")).rejects.toThrow(/--peers is 0/);
+    await expect(run("--evaluate-after", "5,half")).rejects.toThrow(/--evaluate-after is half/);
   });
 });

@@ -1,4 +1,4 @@
-// `npm run bench -- quality`: what each codec costs in bits per byte. Trains three peers on three languages, each with
+// `npm run bench -- quality`: what each codec costs in bits per byte. Trains peers on three languages, each with
 // its own vocabulary, in this one process with the production trainer, codec, error feedback and average; only the
 // network is left out. All codecs start from the same bits and see the same tokens in the same order.
 import { appendFile, readFile } from "node:fs/promises";
@@ -7,7 +7,9 @@ import { bodyTensors } from "#model/architecture.ts";
 import { genesisBody } from "#model/genesis.ts";
 import { ReplicatedBody } from "#protocol/core/averaging.ts";
 import { type CodecName, DEFAULT_TOP_K } from "#protocol/core/codec/registry.ts";
-import { compressUpdate } from "#protocol/core/error-feedback.ts";
+import type { Defence } from "#protocol/core/defence.ts";
+import { compressUpdate, returnToResidual } from "#protocol/core/error-feedback.ts";
+import type { GridUpdate } from "#protocol/core/grid.ts";
 import { parameterLayout } from "#protocol/core/layout.ts";
 import { parseRunConfig, type RunConfig } from "#protocol/core/run-config.ts";
 import { updateCodec } from "#protocol/core/update-codec.ts";
@@ -27,7 +29,11 @@ const USAGE = `npm run bench -- quality [--json] [--codecs LIST] [--log FILE] [-
                     the body, and tokens in a sequence (default 4, 128, 4 and 128: preset tiny)
   --vocabulary S    the vocabularies' share of the demo's 1,024 to 2,048 tokens (default 1)
   --decay D         share of what is dropped that error feedback keeps (default 1)
-  --seed N          of the body, the embeddings and the order of the text (default 1)`;
+  --seed N          of the body, the embeddings and the order of the text (default 1)
+  --peers N         peers: languages are dealt out in turn, those of one share its documents (default 3)
+  --evaluate-after LIST
+                    rounds, with commas, after which the body is evaluated on the way
+  --defence RULE    as in a run: none, clip or majority (default none)`;
 
 const DEFAULT_CODECS = "float32,int8,int4,sign,topk-256,topk-64";
 interface CodecQuality {
@@ -39,12 +45,16 @@ interface CodecQuality {
   /** Held-out, per peer, of the averaged body after the last round. */
   readonly bitsPerByte: Readonly<Record<string, number>>;
   readonly meanBitsPerByte: number;
+  /** The mean on the way, by the rounds done. */
+  readonly onTheWay: Readonly<Record<string, number>>;
   /** Of the mean, against the first codec; 0.01 is 1% worse. */
   readonly relativeLoss: number;
   /** Squared error over squares of what was compressed, delta and residual; mean over peers and rounds. */
   readonly relativeSquaredError: number;
   /** Norm of what is still kept back at the end over the norm of the last delta; mean over peers. */
   readonly residualNorm: number;
+  /** Share of the updates of which the defence took something. */
+  readonly restrained: number;
   readonly seconds: number;
 }
 
@@ -66,6 +76,9 @@ export async function benchAveragingQuality(args: string[]): Promise<void> {
       vocabulary: { type: "string", default: "1" },
       decay: { type: "string", default: "1" },
       seed: { type: "string", default: "1" },
+      peers: { type: "string", default: "3" },
+      "evaluate-after": { type: "string", default: "" },
+      defence: { type: "string", default: "none" },
       help: { type: "boolean", default: false },
     },
   });
@@ -73,14 +86,19 @@ export async function benchAveragingQuality(args: string[]): Promise<void> {
   // Every choice is checked before anything is trained.
   const runs = flags.codecs.split(",").map((choice) => ({ choice, config: configOf(choice, flags) }));
   const { model, training, seed } = runs[0]!.config;
-  const of = JSON.stringify({ model, training, seed, decay: flags.decay, vocabulary: flags.vocabulary });
+  const evaluateAfter = flags["evaluate-after"]
+    .split(",")
+    .filter((rounds) => rounds !== "")
+    .map((rounds) => wholeNumber("--evaluate-after", rounds));
+  const { decay, vocabulary, peers, defence } = flags;
+  const of = JSON.stringify({ model, training, seed, decay, vocabulary, peers, defence, evaluateAfter });
   const known = flags.log === undefined ? [] : await logged(flags.log, of);
   const train = async (texts: readonly PeerText[]) => {
     const reports: CodecQuality[] = [];
     if (!flags.json) console.log(heading(runs[0]!.config, texts));
     for (const { choice, config } of runs) {
       const before = known.find(({ codec }) => codec === choice);
-      const measured = before ?? (await measure(choice, config, texts));
+      const measured = before ?? (await measure(choice, config, texts, evaluateAfter));
       if (flags.log !== undefined && before === undefined) {
         await appendFile(flags.log, `${JSON.stringify({ of, report: measured })}\n`);
       }
@@ -90,7 +108,15 @@ export async function benchAveragingQuality(args: string[]): Promise<void> {
     }
     if (flags.json) console.log(JSON.stringify({ machine: describeMachine(), flags, codecs: reports }));
   };
-  await withTexts(runs[0]!.config, train, Number(flags.vocabulary));
+  await withTexts(runs[0]!.config, train, Number(flags.vocabulary), wholeNumber("--peers", peers));
+}
+
+/** A whole number from 1. */
+function wholeNumber(flag: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1)
+    throw new RangeError(`${flag} is ${text}; give a whole number from 1`);
+  return value;
 }
 
 function configOf(choice: string, flags: Readonly<Record<string, string | boolean | undefined>>): RunConfig {
@@ -110,7 +136,11 @@ function configOf(choice: string, flags: Readonly<Record<string, string | boolea
       batchSize: number("batch"),
       warmupSteps: Math.min(number("warmup"), rounds * localSteps),
     },
-    averaging: { ...codecChoice(choice), errorFeedbackDecay: number("decay") },
+    averaging: {
+      ...codecChoice(choice),
+      errorFeedbackDecay: number("decay"),
+      defence: flags.defence as Defence,
+    },
   });
 }
 
@@ -137,31 +167,46 @@ export function codecChoice(choice: string): { codec: CodecName; topK: number; o
   return { codec, topK: Number(k ?? DEFAULT_TOP_K), outerLearningRate: Number(rate ?? 1) };
 }
 
-async function measure(choice: string, config: RunConfig, texts: readonly PeerText[]): Promise<CodecQuality> {
+async function measure(
+  choice: string,
+  config: RunConfig,
+  texts: readonly PeerText[],
+  evaluateAfter: readonly number[],
+): Promise<CodecQuality> {
   const startMs = performance.now();
   const layout = parameterLayout(bodyTensors(config.model), sha256);
   const codec = updateCodec(config, layout);
-  const { errorFeedbackDecay: decay, outerLearningRate } = config.averaging;
+  const { errorFeedbackDecay: decay, outerLearningRate, defence: rule } = config.averaging;
   const closedBody = genesisBody(config.model, config.seed);
-  const replica = new ReplicatedBody({ closedRound: 0, closedBody, layout, outerLearningRate });
+  const defence = { rule, hash: sha256 };
+  const replica = new ReplicatedBody({ closedRound: 0, closedBody, layout, outerLearningRate, defence });
   const residuals: Float32Array[] = texts.map(() => new Float32Array(layout.total));
   let bytes = 0;
   let squaredErrors = 0;
+  let restrained = 0;
   let residualNorms: number[] = [];
   const trained = await trainTogether({
     config,
     texts,
+    evaluateAfter,
     average({ round, deltas }) {
       residualNorms = [];
+      const sentBy = new Map<string, { readonly at: number; readonly update: GridUpdate }>();
       for (const [at, delta] of deltas.entries()) {
         const residual = residuals[at]!;
         const input = delta.map((value, index) => value + decay * residual[index]!);
         const sent = compressUpdate(delta, residual, codec, { decay });
+        sentBy.set(texts[at]!.name, { at, update: sent.update });
         replica.add(round, texts[at]!.name, sent.update, 1);
         residuals[at] = sent.residual;
         bytes += sent.payload.length;
         squaredErrors += (norm(sent.residual) / norm(input)) ** 2;
         residualNorms.push(norm(sent.residual) / norm(delta));
+      }
+      for (const { key, why } of replica.restraints(round)) {
+        const { at, update } = sentBy.get(key)!;
+        restrained++;
+        if (why === "opposed") returnToResidual(residuals[at]!, update);
       }
       replica.closeThrough(round);
       return replica.closedBody;
@@ -175,9 +220,11 @@ async function measure(choice: string, config: RunConfig, texts: readonly PeerTe
     ratio: (4 * layout.total * updates) / bytes,
     bitsPerByte: Object.fromEntries(texts.map(({ name }, at) => [name, trained.bitsPerByte[at]!])),
     meanBitsPerByte,
+    onTheWay: Object.fromEntries([...trained.onTheWay].map(([rounds, each]) => [rounds, mean(each)])),
     relativeLoss: 0,
     relativeSquaredError: squaredErrors / updates,
     residualNorm: mean(residualNorms),
+    restrained: restrained / updates,
     seconds: (performance.now() - startMs) / 1000,
   };
 }
@@ -205,4 +252,8 @@ const row = (report: CodecQuality): string =>
   "  " +
   Object.values(report.bitsPerByte)
     .map((value) => value.toFixed(4).padStart(13))
+    .join("") +
+  (report.restrained > 0 ? `  restrained ${(100 * report.restrained).toFixed(1)}%` : "") +
+  Object.entries(report.onTheWay)
+    .map(([rounds, value]) => `\n          after ${rounds} rounds`.padEnd(40) + value.toFixed(4).padStart(16))
     .join("");

@@ -1,7 +1,7 @@
 // Three languages with a vocabulary each, trained together in one process: what the benchmarks of averaging share. The
 // production trainer and its data; no network. How a round's deltas become the next body is the caller's.
 import { createHash } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BatchStream, validationBatches } from "#model/data/batches.ts";
@@ -15,7 +15,7 @@ import { createTrainingModel } from "#model/training-model.ts";
 import type { ModelConfig, TrainingModel } from "#model/types.ts";
 import type { Hash } from "#protocol/core/hash.ts";
 import { type RunConfig, totalSteps } from "#protocol/core/run-config.ts";
-import { demoCorpora } from "../node/demo/corpora.ts";
+import { type DemoCorpus, demoCorpora } from "../node/demo/corpora.ts";
 
 /** Enough held-out text for the third digit of bits per byte, and seconds to evaluate. */
 export const VALIDATION_TOKENS = 16_384;
@@ -29,18 +29,20 @@ export interface PeerText {
 }
 
 /**
- * Calls `work` with the texts as each language's own tokenizer has them, and removes their files afterwards.
- * `vocabularyShare`: of the demo's vocabularies; smaller ones make steps cheaper.
+ * Calls `work` with the texts as each peer's own tokenizer has them, and removes their files afterwards.
+ * `vocabularyShare`: of the demo's vocabularies; smaller ones make steps cheaper. `peers`: languages are dealt out in
+ * turn, and peers of one language share its documents without having one in common. One of each language by default.
  */
 export async function withTexts<Result>(
   { model, training }: RunConfig,
   work: (texts: readonly PeerText[]) => Promise<Result>,
   vocabularyShare = 1,
+  peers?: number,
 ): Promise<Result> {
   const cacheDirectory = await mkdtemp(join(tmpdir(), "glossa-bench-"));
   try {
     const texts: PeerText[] = [];
-    for (const { name, path, vocabularySize } of await demoCorpora()) {
+    for (const { name, path, vocabularySize } of await dealtOut(await demoCorpora(), peers, cacheDirectory)) {
       const tokenizer = await trainTokenizer(readDocuments([path]), {
         vocabularySize: Math.round(vocabularyShare * vocabularySize),
       });
@@ -52,6 +54,32 @@ export async function withTexts<Result>(
   } finally {
     await rm(cacheDirectory, { recursive: true });
   }
+}
+
+/** One text a peer, in files under `directory` where a language has several. */
+async function dealtOut(
+  corpora: readonly DemoCorpus[],
+  peers = corpora.length,
+  directory: string,
+): Promise<readonly DemoCorpus[]> {
+  const dealt: DemoCorpus[] = [];
+  for (let peer = 0; peer < peers; peer++) {
+    const corpus = corpora[peer % corpora.length]!;
+    const parts = Math.floor((peers - 1 - (peer % corpora.length)) / corpora.length) + 1;
+    if (parts === 1) {
+      dealt.push(corpus);
+      continue;
+    }
+    const part = Math.floor(peer / corpora.length);
+    const own: string[] = [];
+    let at = 0;
+    for await (const document of readDocuments([corpus.path])) if (at++ % parts === part) own.push(document);
+    const name = `${corpus.name}-${part + 1}`;
+    const path = join(directory, `${name}.txt`);
+    await writeFile(path, own.join("\n\n"));
+    dealt.push({ ...corpus, name, path });
+  }
+  return dealt;
 }
 
 /** A round as it was trained: the body it started from, and theta_start - theta_end of each peer. */
@@ -69,12 +97,16 @@ export interface TrainTogetherOptions {
   readonly average: (trained: TrainedRound) => Float32Array;
   /** What a peer trains from, where that is not the body itself; its delta is then the difference to that. */
   readonly startOf?: (peer: number, body: Float32Array) => Float32Array;
+  /** Evaluated after so many rounds too; what is trained stays the same. */
+  readonly evaluateAfter?: readonly number[];
 }
 
 export interface TrainedTogether {
   readonly body: Float32Array;
   /** Held-out, per peer in the order of its texts, of the last body and the peer's own embedding. */
   readonly bitsPerByte: readonly number[];
+  /** The same on the way, by the rounds of `evaluateAfter` that the run has. */
+  readonly onTheWay: ReadonlyMap<number, readonly number[]>;
 }
 
 /** All of a run's rounds from its genesis. Peers take turns; the same options give the same bits. */
@@ -83,9 +115,16 @@ export async function trainTogether({
   texts,
   average,
   startOf = (_, body) => body,
+  evaluateAfter = [],
 }: TrainTogetherOptions): Promise<TrainedTogether> {
   let body = genesisBody(config.model, config.seed);
   const peers: Peer[] = [];
+  const evaluateAll = async () => {
+    const bitsPerByte: number[] = [];
+    for (const peer of peers) bitsPerByte.push(await evaluate(peer, body, config));
+    return bitsPerByte;
+  };
+  const onTheWay = new Map<number, readonly number[]>();
   try {
     for (const [at, text] of texts.entries()) peers.push(await createPeer(text, at, config, body));
     for (let round = 0; round < config.training.rounds; round++) {
@@ -94,10 +133,9 @@ export async function trainTogether({
         deltas.push(await trainRound(peer, round, config, startOf(at, body)));
       }
       body = average({ round, body, deltas });
+      if (evaluateAfter.includes(round + 1)) onTheWay.set(round + 1, await evaluateAll());
     }
-    const bitsPerByte: number[] = [];
-    for (const peer of peers) bitsPerByte.push(await evaluate(peer, body, config));
-    return { body, bitsPerByte };
+    return { body, bitsPerByte: await evaluateAll(), onTheWay };
   } finally {
     for (const peer of peers) {
       peer.batches.close();
