@@ -5,6 +5,7 @@ export type TokenizerErrorCode =
   | "TOKENIZER_NOT_BYTE_LEVEL_BPE"
   | "TOKENIZER_MISSING_BYTES"
   | "TOKENIZER_UNSUPPORTED"
+  | "TOKENIZER_TOO_SLOW"
   | "VOCABULARY_SIZE_OUT_OF_RANGE"
   | "CORPUS_TOO_SMALL_FOR_VOCABULARY";
 
@@ -57,6 +58,18 @@ export class MissingBytesError extends TokenizerError {
 export class UnsupportedTokenizerError extends TokenizerError {
   constructor(feature: string, remedy: string) {
     super("TOKENIZER_UNSUPPORTED", `The tokenizer uses ${feature}, which is not supported: ${remedy}.`);
+  }
+}
+
+/** Its split pattern takes exponential time, by mistake or so that whoever uses it stands still. */
+export class SlowTokenizerError extends TokenizerError {
+  constructor(pattern: string, characters: number, options: ErrorOptions) {
+    const shown = pattern.length > 200 ? `${pattern.slice(0, 200)}…` : pattern;
+    super(
+      "TOKENIZER_TOO_SLOW",
+      `The tokenizer's split pattern ${JSON.stringify(shown)} did not come to an end over a text of ${characters} characters: use a tokenizer with GPT-2's pattern, or ask whoever made the run for one.`,
+      options,
+    );
   }
 }
 

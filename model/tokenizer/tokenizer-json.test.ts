@@ -8,13 +8,12 @@ import {
 } from "./errors.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import { trainTokenizer } from "./train-tokenizer.ts";
+import { LLAMA3_PATTERN } from "./word-splitter.ts";
 
 const TEXT = "It's 1,234 o'clock: the cats' Katze saß im Café… 東京 東京都 don't DON'T\r\n\r\n  x  \n".repeat(
   8,
 );
 /** As in Llama 3's tokenizer.json. */
-const LLAMA3_PATTERN =
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
 // biome-ignore lint/suspicious/noExplicitAny: the tests bend the JSON into shapes that no type has
 type Json = any;

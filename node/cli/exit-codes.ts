@@ -89,6 +89,7 @@ export const EXIT_TABLE: readonly Row[] = [
     "TOKENIZER_NOT_BYTE_LEVEL_BPE",
     "TOKENIZER_MISSING_BYTES",
     "TOKENIZER_UNSUPPORTED",
+    "TOKENIZER_TOO_SLOW",
     "TOKENIZER_NOT_THE_RUNS",
   ),
   row(
