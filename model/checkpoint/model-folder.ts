@@ -131,13 +131,18 @@ export async function writeModelFolder(
   }
 }
 
-/** Makes the folder unless it is there, and says what is in it. @throws ModelFolderIsFileError */
-export async function makeOutputFolder(path: string): Promise<string[]> {
-  await mkdir(path, { recursive: true }).catch((cause: NodeJS.ErrnoException) => {
+/**
+ * Makes the folder unless it is there, and says what is in it and the outermost folder that had to be made.
+ * @throws ModelFolderIsFileError
+ */
+export async function makeOutputFolder(
+  path: string,
+): Promise<{ present: string[]; made: string | undefined }> {
+  const made = await mkdir(path, { recursive: true }).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code !== "EEXIST" && cause.code !== "ENOTDIR") throw cause;
     throw new ModelFolderIsFileError(path, { cause });
   });
-  return readdir(path);
+  return { present: await readdir(path), made };
 }
 
 /**
@@ -146,7 +151,7 @@ export async function makeOutputFolder(path: string): Promise<string[]> {
  * @throws ModelFolderNotEmptyError where something is there already and `force` is not given
  */
 export async function claimModelFolder(path: string, force: boolean): Promise<void> {
-  const present = await makeOutputFolder(path);
+  const { present } = await makeOutputFolder(path);
   if (present.length > 0 && !force) throw new ModelFolderNotEmptyError(path);
   const onnx = present.includes(ONNX_FOLDER) ? await readdir(join(path, ONNX_FOLDER)) : [];
   const old = [

@@ -13,10 +13,13 @@ import type { BaselineCheckpoint } from "../single-machine/train-baseline.ts";
 import { isLeftover, readIfPresent, writeAtomic, writeJsonAtomic } from "../storage/atomic-file.ts";
 import { storageError } from "../storage/errors.ts";
 import { type Lock, LockHeldError, takeLock } from "../storage/lock.ts";
+import { takeBack } from "../storage/output-folder.ts";
 import { differentSetting, type OutputSettings } from "../storage/output-settings.ts";
 import { readJson } from "../storage/state-directory.ts";
 import type { CurvePoint } from "./curve.ts";
 import { AdaptationDamagedError, OtherAdaptationError, OutputInUseError } from "./errors.ts";
+
+const LOCK = "lock";
 
 /** Where the model came from. */
 export interface AdaptSource {
@@ -42,11 +45,13 @@ export interface AdaptPlan {
 export class AdaptDirectory {
   readonly path: string;
   readonly #output: string;
+  readonly #made: string | undefined;
   readonly #lock: Lock;
 
-  private constructor(output: string, path: string, lock: Lock) {
+  private constructor(output: string, path: string, made: string | undefined, lock: Lock) {
     this.#output = output;
     this.path = path;
+    this.#made = made;
     this.#lock = lock;
   }
 
@@ -58,17 +63,19 @@ export class AdaptDirectory {
     const folder = resolve(output);
     const path = join(folder, ".adapt");
     let lock: Lock;
+    let made: string | undefined;
     try {
-      const present = await makeOutputFolder(folder);
+      const { present, ...folders } = await makeOutputFolder(folder);
+      made = folders.made;
       if (present.length > 0 && !present.includes(".adapt") && !force)
         throw new ModelFolderNotEmptyError(output);
       await mkdir(path, { recursive: true, mode: 0o700 });
-      lock = await takeLock(join(path, "lock"));
+      lock = await takeLock(join(path, LOCK));
     } catch (error) {
       if (error instanceof LockHeldError) throw new OutputInUseError(output, error.holder);
       throw storageError(error, output);
     }
-    const directory = new AdaptDirectory(folder, path, lock);
+    const directory = new AdaptDirectory(folder, path, made, lock);
     await directory.#clearLeftovers();
     if (force) await directory.#forget();
     return directory;
@@ -145,6 +152,17 @@ export class AdaptDirectory {
 
   async close(): Promise<void> {
     await this.#lock.release();
+  }
+
+  /** In place of `close`, where it came to no plan: nothing stays of what has been made, and no folder that is empty. */
+  async withdraw(): Promise<void> {
+    await takeBack({
+      output: this.#output,
+      own: this.path,
+      made: this.#made,
+      lock: this.#lock,
+      lockName: LOCK,
+    });
   }
 
   async #read(path: string): Promise<Uint8Array> {

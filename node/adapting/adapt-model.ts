@@ -1,8 +1,8 @@
 // Adapts a model to a vocabulary and to texts: the paper's second phase (DEPT, section 3.5). A function of its options and of
 // the text, to the last bit, however often it is interrupted. Usable without the command line; shows nothing itself.
-import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { writeModelFolder } from "#model/checkpoint/model-folder.ts";
+import { listDataFiles } from "#model/data/list-data-files.ts";
 import { sampleDocuments } from "#model/data/read-documents.ts";
 import { prepareTokens, type TokenDataset } from "#model/data/token-cache.ts";
 import { Tokenizer } from "#model/tokenizer/tokenizer.ts";
@@ -17,6 +17,7 @@ import {
   trainBaseline,
 } from "../single-machine/train-baseline.ts";
 import type { OutputSettings } from "../storage/output-settings.ts";
+import { readTokenizerJson } from "../trainer/vocabulary.ts";
 import { AdaptDirectory, type AdaptPlan } from "./adapt-directory.ts";
 import { type CurvePoint, curveOf, evaluateSources, pointOf } from "./curve.ts";
 import { EmbeddingNotKeptError } from "./errors.ts";
@@ -103,11 +104,17 @@ export interface AdaptResult {
 export async function adaptModel(options: AdaptOptions, modules: AdaptModules): Promise<AdaptResult> {
   if (options.embedding === "kept" && options.vocabulary.kind === "trained")
     throw new EmbeddingNotKeptError();
+  await listDataFiles(options.data);
   const directory = await AdaptDirectory.open(options.output, { force: options.force ?? false });
+  const adaptation = new Adaptation(options, modules, directory);
   try {
-    return await new Adaptation(options, modules, directory).run();
-  } finally {
+    const result = await adaptation.run();
     await directory.close();
+    return result;
+  } catch (error) {
+    // What was interrupted goes on; what was wrong from the beginning does not.
+    await (adaptation.hasPlan || modules.signal.aborted ? directory.close() : directory.withdraw());
+    throw error;
   }
 }
 
@@ -124,6 +131,8 @@ class Adaptation {
   readonly #modules: AdaptModules;
   readonly #directory: AdaptDirectory;
   readonly #report: (progress: AdaptProgress) => void;
+  /** Also one that this process did not make. */
+  hasPlan = true;
 
   constructor(options: AdaptOptions, modules: AdaptModules, directory: AdaptDirectory) {
     this.#options = options;
@@ -135,6 +144,7 @@ class Adaptation {
   async run(): Promise<AdaptResult> {
     const { output } = this.#options;
     const made = await this.#directory.plan(settingsOf(this.#options));
+    this.hasPlan = made !== undefined;
     if (made?.isDone) return { output, plan: made, curve: await this.#directory.curve(), wasDone: true };
     const { plan, texts } = made === undefined ? await this.#begin() : await this.#goOn(made);
     const { body, embedding, progress } = await this.#train(plan, texts);
@@ -182,6 +192,7 @@ class Adaptation {
     const settings = settingsOf(this.#options);
     const plan: AdaptPlan = { settings, config, optimizer, learningRate, source, keptRows, isDone: false };
     await this.#directory.savePlan(plan);
+    this.hasPlan = true;
     return { plan, texts };
   }
 
@@ -197,7 +208,7 @@ class Adaptation {
       case "kept":
         return { tokenizer: model.tokenizer, json: model.tokenizerJson };
       case "file": {
-        const json = await readFile(vocabulary.path, "utf8");
+        const json = await readTokenizerJson(vocabulary.path);
         return { tokenizer: Tokenizer.fromJson(json), json };
       }
       case "trained": {

@@ -1,5 +1,5 @@
 // Adapting with the real model on the CPU. Killing is tested with real processes, in node/e2e.
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -181,6 +181,35 @@ describe("an adaptation", () => {
       },
     );
     expect(await second).toMatchObject({ code: "OUTPUT_IN_USE", pid: process.pid });
+  });
+
+  test("that cannot begin leaves nothing behind, and one that was stopped leaves what it goes on with", async () => {
+    const output = join(directory, "deep", "out");
+    const before = await readdir(directory);
+    const tooFew = join(directory, "few.txt");
+    await writeFile(tooFew, "too few words");
+    const bad: [Partial<AdaptOptions>, string][] = [
+      [{ data: [join(directory, "none.txt")] }, "DATA_PATH_MISSING"],
+      [{ data: [tooFew] }, "CORPUS_TOO_SMALL_FOR_VOCABULARY"],
+      [{ data: [tooFew], vocabulary: { kind: "kept" } }, "CORPUS_TOO_SMALL_FOR_SEQUENCE"],
+      [{ vocabulary: { kind: "file", path: join(directory, "none.json") } }, "TOKENIZER_UNREADABLE"],
+      [{ model: tooFew }, "MODEL_NOT_FOUND"],
+    ];
+    for (const [changes, code] of bad) {
+      await expect(adapt({ output, ...changes })).rejects.toMatchObject({ code });
+      expect(await readdir(directory)).toEqual([...before, "few.txt"].sort());
+    }
+    // A folder that was there stays, and so does what was begun with other settings.
+    await mkdir(output, { recursive: true });
+    await expect(adapt({ output, model: tooFew })).rejects.toMatchObject({ code: "MODEL_NOT_FOUND" });
+    expect(await readdir(output)).toEqual([]);
+    const stop = new AbortController();
+    const stopped = adapt({ output }, { signal: stop.signal, onProgress: () => stop.abort() });
+    await expect(stopped).rejects.toThrow();
+    expect(await readdir(output)).toContain(".adapt");
+    await adapt({ output });
+    await expect(adapt({ output, steps: 25 })).rejects.toMatchObject({ code: "STATE_OF_ANOTHER_ADAPTATION" });
+    expect(await adapt({ output })).toMatchObject({ wasDone: true });
   });
 
   test("cannot keep an embedding under another vocabulary", async () => {

@@ -99,6 +99,20 @@ test("a tokenizer that is missing, out of place, unreadable or none is refused i
   expect(await readdir(directory)).toEqual(["given.json"]);
 });
 
+test("a run that could not be uploaded leaves no file, and takes none away", async () => {
+  const nobody = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDCrwCPKeqffbZqfrfgnyHyBLQZ9zfZ49hFQxnPvhinZF";
+  const flags = ["--variant", "glob", "--tokenizer", tokenizer];
+  expect(await init(...flags, "--bootstrap", nobody)).toMatchObject({ exitCode: 21 });
+  expect(await readdir(directory)).toEqual(["given.json"]);
+  const { event } = await made(...flags);
+  const again = [
+    "--seed",
+    String(parseManifest(await readFile(event.file), event.runId, sha256).config.seed),
+  ];
+  expect(await init(...flags, ...again, "--bootstrap", nobody)).toMatchObject({ exitCode: 21 });
+  expect(await readdir(directory)).toEqual(["babel.run.json", "babel.tokenizer.json", "given.json"]);
+});
+
 test("another run's tokenizer is never written over", async () => {
   await made("--variant", "glob", "--tokenizer", tokenizer);
   await rm(join(directory, "babel.run.json"));

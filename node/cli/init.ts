@@ -1,6 +1,6 @@
 // `glossa init`: makes a run. Its configuration becomes a manifest whose hash is the run's id; the invite names both the
 // id and where to begin.
-import { readFile } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { z } from "zod";
 import { bodyLength } from "#model/architecture.ts";
 import { Tokenizer } from "#model/tokenizer/tokenizer.ts";
@@ -148,13 +148,22 @@ export async function makeRun(
   const invite = formatInvite({ runId: id, addresses: bootstrap }, sha256);
   const path = output ?? `${config.name.replaceAll(" ", "-")}.run.json`;
   const tokenizerFile = tokenizer && path.replace(/(\.run)?\.json$|$/, ".tokenizer.json");
-  await writeNew(path, manifest, "another run");
-  if (tokenizer !== undefined) await writeNew(tokenizerFile!, tokenizer.bytes, "another tokenizer");
   const uploaded = bootstrap.length > 0;
-  if (uploaded) {
-    const timeout = AbortSignal.timeout(UPLOAD_TIMEOUT_MS);
-    await storeRunManifest(manifest, bootstrap, AbortSignal.any([signal, timeout]));
-    if (tokenizer !== undefined) await upload(tokenizer.bytes, id, bootstrap, stderr, signal);
+  const written: string[] = [];
+  try {
+    if (await writeNew(path, manifest, "another run")) written.push(path);
+    if (tokenizer !== undefined && (await writeNew(tokenizerFile!, tokenizer.bytes, "another tokenizer"))) {
+      written.push(tokenizerFile!);
+    }
+    if (uploaded) {
+      const timeout = AbortSignal.timeout(UPLOAD_TIMEOUT_MS);
+      await storeRunManifest(manifest, bootstrap, AbortSignal.any([signal, timeout]));
+      if (tokenizer !== undefined) await upload(tokenizer.bytes, id, bootstrap, stderr, signal);
+    }
+  } catch (error) {
+    // A run that nobody has been told of: its file would only be in the way of the next attempt.
+    for (const file of written) await rm(file, { force: true });
+    throw error;
   }
   return { config, codecReason, id, invite, files: { manifest: path, tokenizer: tokenizerFile }, uploaded };
 }
@@ -282,13 +291,14 @@ async function readConfig(file: string): Promise<unknown> {
   }
 }
 
-/** The exact bytes, because they are hashed. What belongs to another run is never written over. */
-async function writeNew(path: string, bytes: Uint8Array, otherwise: string): Promise<void> {
+/** The exact bytes, because they are hashed. What belongs to another run is never written over. False where they are there. */
+async function writeNew(path: string, bytes: Uint8Array, otherwise: string): Promise<boolean> {
   const there = await readIfPresent(path);
   if (there !== undefined && Buffer.compare(there, bytes) !== 0) {
     throw new UsageError(`${path} holds ${otherwise}: give --output, or another --name.`);
   }
-  await writeAtomic(path, bytes);
+  if (there === undefined) await writeAtomic(path, bytes);
+  return there === undefined;
 }
 
 const sharedRows = (config: RunConfig): number => sharedVocabularySize(config) ?? 0;

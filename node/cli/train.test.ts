@@ -122,6 +122,24 @@ describe("glossa train", () => {
     expect(changed.stderr).toMatch(/different --data/);
   }, 60_000);
 
+  it("leaves nothing behind where it cannot begin, so that the next try is not another training", async () => {
+    const output = join(directory, "none", "yet");
+    const before = await readdir(directory);
+    const missing = [...texts, join(directory, "missing.txt")];
+    for (const method of ["std", "local"]) {
+      const flags = ["--method", method, "--output", output];
+      expect((await glossa("train", ...COMMON, ...flags, ...missing)).exitCode).toBe(10);
+      const tooMany = ["train", ...COMMON, "--vocabulary-size", "90000", ...flags, ...texts];
+      expect((await glossa(...tooMany)).exitCode).toBe(13);
+      expect(await readdir(directory)).toEqual(before);
+    }
+    expect((await glossa("train", ...COMMON, "--output", output, ...texts)).exitCode).toBe(0);
+    // What an earlier start has made is not this one's to take away.
+    const other = ["train", ...COMMON, "--vocabulary-size", "90000", "--output", output, ...texts];
+    expect((await glossa(...other)).exitCode).toBe(72);
+    expect(await readdir(output)).toContain("model.safetensors");
+  });
+
   it("goes on to the same bits after a kill", async () => {
     const long = [...COMMON.map((word) => (word === "4" ? "400" : word)), "--method", "act"];
     const training = [...long, "--checkpoint-interval-seconds", "0.1"];

@@ -1,6 +1,7 @@
 // `glossa train`: one model on this machine alone, the ways that DEPT is compared with.
 import { join } from "node:path";
 import { z } from "zod";
+import { listDataFiles } from "#model/data/list-data-files.ts";
 import { type PresetName, presetNames, presets } from "#protocol/core/presets.ts";
 import { parseRunConfig, type RunConfigInput } from "#protocol/core/run-config.ts";
 import { nodeConfigSchema } from "../config.ts";
@@ -96,6 +97,7 @@ export const trainCommand = defineCommand({
       withChosenCodec(mergeConfigs(presets[preset].config, nestRunFlags(own)) as RunConfigInput).config,
     );
     const sources = sourcesOf(paths);
+    await listDataFiles(paths);
     const trainings =
       method === "local"
         ? sources.map((source) => ({ sources: [source], output: join(output, fileName(source.name)) }))

@@ -92,12 +92,14 @@ export async function runBaseline(
   const directory = await TrainDirectory.open<BaselineReport>(options.output, options);
   try {
     const done = await directory.begin(settings);
-    if (done !== undefined) return { ...done, output: options.output, wasDone: true };
-    const report = await trainIn(directory, options, onEvent, signal);
-    await directory.finish(settings, report);
-    return { ...report, wasDone: false };
-  } finally {
+    const report = done ?? (await trainIn(directory, options, onEvent, signal));
+    if (done === undefined) await directory.finish(settings, report);
     await directory.close();
+    return { ...report, output: options.output, wasDone: done !== undefined };
+  } catch (error) {
+    // What was interrupted goes on; what was wrong from the beginning does not.
+    await (signal.aborted ? directory.close() : directory.withdraw());
+    throw error;
   }
 }
 

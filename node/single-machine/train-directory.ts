@@ -8,9 +8,10 @@ import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { ModelFolderNotEmptyError } from "#model/checkpoint/hugging-face/errors.ts";
 import { makeOutputFolder } from "#model/checkpoint/model-folder.ts";
-import { writeJsonAtomic } from "../storage/atomic-file.ts";
+import { readIfPresent, writeJsonAtomic } from "../storage/atomic-file.ts";
 import { StateInUseError, storageError } from "../storage/errors.ts";
 import { type Lock, LockHeldError, takeLock } from "../storage/lock.ts";
+import { takeBack } from "../storage/output-folder.ts";
 import { differentSetting, type OutputSettings } from "../storage/output-settings.ts";
 import { readJson } from "../storage/state-directory.ts";
 import { OtherTrainingError } from "./baseline-checkpoint.ts";
@@ -29,11 +30,15 @@ export class TrainDirectory<Report> {
   /** The model folder to be. */
   readonly output: string;
   readonly #path: string;
+  readonly #made: string | undefined;
   readonly #lock: Lock;
+  /** The plan is this process' own, and no other has worked by it. */
+  #isNew = false;
 
-  private constructor(output: string, path: string, lock: Lock) {
+  private constructor(output: string, path: string, made: string | undefined, lock: Lock) {
     this.output = output;
     this.#path = path;
+    this.#made = made;
     this.#lock = lock;
   }
 
@@ -48,10 +53,11 @@ export class TrainDirectory<Report> {
     const folder = resolve(output);
     const path = join(folder, NAME);
     try {
-      const present = await makeOutputFolder(folder);
+      const { present, made } = await makeOutputFolder(folder);
       if (present.length > 0 && !present.includes(NAME) && !force) throw new ModelFolderNotEmptyError(output);
       await mkdir(path, { recursive: true, mode: 0o700 });
-      const directory = new TrainDirectory<Report>(folder, path, await takeLock(join(path, LOCK)));
+      const lock = await takeLock(join(path, LOCK));
+      const directory = new TrainDirectory<Report>(folder, path, made, lock);
       if (force) await directory.#forget();
       return directory;
     } catch (error) {
@@ -83,6 +89,7 @@ export class TrainDirectory<Report> {
   async begin(settings: OutputSettings): Promise<Report | undefined> {
     const plan = await readJson<Plan<Report>>(this.#planFile);
     if (plan === undefined) {
+      this.#isNew = true;
       await this.#save({ settings, report: null });
       return undefined;
     }
@@ -102,6 +109,17 @@ export class TrainDirectory<Report> {
   /** Gives the lock back and leaves everything for the next start. */
   async close(): Promise<void> {
     await this.#lock.release();
+  }
+
+  /**
+   * In place of `close`, after an error: a training that this process began and that has saved no step leaves nothing behind,
+   * and no folder that is empty. Any other stays.
+   */
+  async withdraw(): Promise<void> {
+    const hasBegun = !this.#isNew || (await readIfPresent(this.checkpointFile)) !== undefined;
+    if (hasBegun) return this.close();
+    const { output } = this;
+    await takeBack({ output, own: this.#path, made: this.#made, lock: this.#lock, lockName: LOCK });
   }
 
   get #planFile(): string {

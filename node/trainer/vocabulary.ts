@@ -159,12 +159,12 @@ async function keep(tokenizerFile: string, tokenizer: Tokenizer): Promise<void> 
   await writeAtomic(tokenizerFile, tokenizer.toJson(), { mode: 0o600 });
 }
 
-async function readTokenizer(path: string): Promise<Tokenizer> {
-  let json: string;
-  try {
-    json = await readFile(path, "utf8");
-  } catch (cause) {
-    throw new TokenizerUnreadableError(`${path} cannot be read (${(cause as NodeJS.ErrnoException).code})`);
-  }
-  return Tokenizer.fromJson(json);
+const readTokenizer = async (path: string): Promise<Tokenizer> =>
+  Tokenizer.fromJson(await readTokenizerJson(path));
+
+/** @throws TokenizerUnreadableError */
+export async function readTokenizerJson(path: string): Promise<string> {
+  return readFile(path, "utf8").catch((cause: NodeJS.ErrnoException) => {
+    throw new TokenizerUnreadableError(`${path} cannot be read (${cause.code})`, { cause });
+  });
 }
