@@ -81,6 +81,7 @@ async function statedPeer({ without = [] as string[], body = genesisBody(MODEL, 
         idleMs: 0,
         warmUpSteps: 0,
         totalTokens: 1,
+        skippedSteps: 0,
       },
       batchPosition: null,
     });

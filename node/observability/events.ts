@@ -92,6 +92,12 @@ export type PeerEvent =
       readonly updates: number;
       readonly embeddingRoot: string;
     }
+  | {
+      /** In float16 now and then, where the loss turns out to be scaled too far; `total` in this peer's life. */
+      readonly event: "steps-skipped";
+      readonly steps: number;
+      readonly total: number;
+    }
   | { readonly event: "evaluated"; readonly round: number; readonly bitsPerByte: number }
   | {
       /** The peer itself goes on. */

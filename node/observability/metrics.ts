@@ -122,6 +122,11 @@ const METRICS: readonly Metric[] = [
     read: ({ training }) => one(training.bitsPerByte),
   },
   {
+    name: "glossa_skipped_steps_total",
+    help: "Steps that moved nothing, because the loss was scaled too far for float16.",
+    read: ({ training }) => one(training.skippedSteps),
+  },
+  {
     name: "glossa_trainer_restarts_total",
     help: "Times that the trainer's process crashed and was started again.",
     read: ({ training }) => one(training.trainerRestarts),

@@ -58,8 +58,8 @@ function learningText({ training }: PeerStatus, paint: Paint): string {
 }
 
 function computeText({ training }: PeerStatus): string {
-  const { device, tokensPerSecond, computeUtilisation, tokens, steps } = training;
-  const done = `${count(tokens)} tokens in ${count(steps)} ${steps === 1 ? "step" : "steps"}`;
+  const { device, tokensPerSecond, computeUtilisation, tokens, steps, skippedSteps } = training;
+  const done = `${count(tokens)} tokens in ${count(steps)} ${steps === 1 ? "step" : "steps"}${skippedSteps > 0 ? `, ${count(skippedSteps)} of them skipped in float16` : ""}`;
   if (tokensPerSecond === undefined) return `${device}  ${done}`;
   return `${device}  ${count(tokensPerSecond)} tokens/s  ${percent(computeUtilisation)} of the time  ${done}`;
 }

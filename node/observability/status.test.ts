@@ -65,7 +65,7 @@ describe("the text of a status", () => {
         "  round     7  training 12/25",
         "  body      abababab  ✓ same as the other peer",
         "  learning  2.250 bits/byte from 4.000  loss 3.500 nats/token",
-        "  compute   cpu  3.46k tokens/s  90% of the time  819k tokens in 400 steps",
+        "  compute   cpu  3.46k tokens/s  90% of the time  819k tokens in 400 steps, 3 of them skipped in float16",
         "  model     spec-opt  800k shared + 131k private (vocabulary 1024)",
         "  traffic   ↑ 1.00 MB ↓ 6.00 MB  this round ↑ 100 kB ↓ 4.10 MB",
         "  savings   1,393× less than fp32 data parallel  updates 4.0× smaller",

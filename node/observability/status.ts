@@ -51,6 +51,8 @@ export interface TrainingFacts {
   /** On held-out text: at first, and now. */
   readonly bitsPerByteStart: number | undefined;
   readonly bitsPerByte: number | undefined;
+  /** Of `steps`, such as moved nothing: in float16 their loss was scaled too far. Those of the warm-up are counted too. */
+  readonly skippedSteps: number;
   /** Crashes of the trainer's process that this process has outlived, and why the last one was. */
   readonly trainerRestarts: number;
   readonly lastTrainerCrash: string | undefined;

@@ -18,6 +18,7 @@ export class Measurements {
   #bitsPerByteStart: number | undefined;
   #bitsPerByte: number | undefined;
   #stepsBefore = 0;
+  #skippedSteps = 0;
   #trainerRestarts = 0;
   #lastTrainerCrash: string | undefined;
   #last: Extract<ProtocolEvent, { type: "published" }> | undefined;
@@ -32,7 +33,12 @@ export class Measurements {
     this.#vocabularySize = vocabularySize;
     this.#stepsBefore = (created.resumed?.totalTokens ?? 0) / this.#tokensPerStep;
     this.#steps = this.#stepsBefore;
+    this.#skippedSteps = created.resumed?.skippedSteps ?? 0;
     this.#resumeAt(created.resumed);
+  }
+
+  stepsSkipped(total: number): void {
+    this.#skippedSteps = total;
   }
 
   trainerCrashed(cause: string, isRestarted: boolean): void {
@@ -90,6 +96,7 @@ export class Measurements {
       lossNatsPerToken: last?.lossNatsPerToken,
       bitsPerByteStart: this.#bitsPerByteStart,
       bitsPerByte: this.#bitsPerByte,
+      skippedSteps: this.#skippedSteps,
       trainerRestarts: this.#trainerRestarts,
       lastTrainerCrash: this.#lastTrainerCrash,
     };

@@ -25,6 +25,11 @@ export function watchTrainer({ log, emit, measurements }: TrainerWatchers): Trai
       );
       emit({ event: "trainer-crashed", cause: cause.clause, signal, exitCode, crashes, restartInMs });
     },
+    onSkipped(steps, total) {
+      measurements.stepsSkipped(total);
+      log.info({ steps, total }, "the loss was scaled too far for float16: skipped");
+      emit({ event: "steps-skipped", steps, total });
+    },
     onResume(progress) {
       measurements.trainerResumed(progress);
       if (progress === undefined) log.info("trainer begins again: nothing had been saved yet");

@@ -77,6 +77,13 @@ export interface CreateResult {
   readonly progressRound: number;
 }
 
+export interface StepProgress {
+  readonly step: number;
+  readonly bitsPerByte: number;
+  /** As RoundProgress has it. */
+  readonly skippedSteps: number;
+}
+
 /** `held` is the held part of the shared parameters (see shared-parameters.ts). */
 export type TrainerMethods = {
   genesis: {
@@ -89,10 +96,10 @@ export type TrainerMethods = {
   warmUp: { args: { held: Float32Array; steps: number }; progress: number; result: null };
   trainRound: {
     args: { round: number; held: Float32Array; carry: boolean; goOn: boolean };
-    progress: { step: number; bitsPerByte: number };
+    progress: StepProgress;
     result: RoundResult;
   };
-  trainAhead: { args: { round: number }; progress: { step: number; bitsPerByte: number }; result: null };
+  trainAhead: { args: { round: number }; progress: StepProgress; result: null };
   endRound: { args: { round: number }; progress: never; result: null };
   evaluate: { args: { held: Float32Array }; progress: never; result: number };
   groupGenesis: {

@@ -23,6 +23,8 @@ export type RoundProgress = {
   warmUpSteps: number;
   /** Over this peer's life. */
   totalTokens: number;
+  /** Of these steps, such as moved nothing: in float16 the loss was scaled too far for them. Over this peer's life, warm-up included. */
+  skippedSteps: number;
 };
 
 /** The round whose result was handed out last, while steps of the next one are taken ahead. */
@@ -53,6 +55,7 @@ export const FRESH: RoundProgress = {
   idleMs: 0,
   warmUpSteps: 0,
   totalTokens: 0,
+  skippedSteps: 0,
 };
 
 export function beginRound(progress: RoundProgress, round: number): void {

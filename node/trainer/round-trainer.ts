@@ -327,9 +327,10 @@ export class RoundTrainer {
         const startedMs = nowMs();
         const results = await take(batches);
         const computeMs = (nowMs() - startedMs) / results.length;
-        return results.map(({ loss }, at) => ({ batch: batches[at]!, loss, computeMs }));
+        return results.map((result, at) => ({ ...result, batch: batches[at]!, computeMs }));
       });
       this.#batches.use(taken.length);
+      this.#progress.skippedSteps += taken.filter(({ isSkipped }) => isSkipped).length;
       return taken;
     } catch (error) {
       if (!signal.aborted) this.#batches.use(1);

@@ -9,7 +9,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { bodyLength } from "#model/architecture.ts";
 import type { Tokenizer } from "#model/tokenizer/tokenizer.ts";
 import { trainTokenizer } from "#model/tokenizer/train-tokenizer.ts";
-import { loadTrainerCheckpoint } from "./checkpoint-file.ts";
+import { loadTrainerCheckpoint, saveTrainerCheckpoint } from "./checkpoint-file.ts";
 import type { CreateOptions, PrepareOptions, PrepareProgress } from "./messages.ts";
 import { Trainer } from "./trainer.ts";
 
@@ -166,6 +166,35 @@ it("trains in float16 where it is asked to, keeps the scale of the loss, and goe
     await trainer.trainRound(resumed!.round + 1, options.genesis, false, () => undefined, never);
     expect(await scaleKept()).toEqual(kept);
   }
+});
+
+it("tells of steps that it skips because their loss was scaled too far, and counts them over its lives", async () => {
+  const told: [steps: number, total: number][] = [];
+  const another = async () => {
+    await trainer.close();
+    trainer = new Trainer({ onSkipped: (steps, total) => told.push([steps, total]) });
+    await trainer.prepare(prepareOptions(ownVocabulary(400)), () => undefined, never);
+    await trainer.create({ ...options, precision: "float16" }, never);
+  };
+  const options = await createOptions();
+  await another();
+  await trainer.trainRound(0, options.genesis, false, () => undefined, never);
+  expect(told).toEqual([]);
+
+  const kept = (await loadTrainerCheckpoint(options.checkpointFile))!;
+  const state = { ...kept.state, lossScale: { scale: 2 ** 24, goodSteps: 0 } };
+  await saveTrainerCheckpoint(options.checkpointFile, { ...kept, state });
+  await another();
+  await trainer.trainRound(1, options.genesis, false, () => undefined, never);
+  const total = told.reduce((sum, [steps]) => sum + steps, 0);
+  expect(total).toBeGreaterThan(0);
+  expect(told.at(-1)![1]).toBe(total);
+  const { progress } = (await loadTrainerCheckpoint(options.checkpointFile))!;
+  expect(progress).toMatchObject({ skippedSteps: total, totalTokens: 6 * 4 * 16 });
+  await another();
+  const { length } = told;
+  await trainer.trainRound(2, options.genesis, false, () => undefined, never);
+  for (const [, later] of told.slice(length)) expect(later).toBeGreaterThan(total);
 });
 
 it("never lets the vocabulary change under its embeddings", async () => {

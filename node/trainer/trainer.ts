@@ -11,6 +11,7 @@ import type {
   PrepareOptions,
   PrepareProgress,
   PrepareResult,
+  StepProgress,
   TrainerMethods,
 } from "./messages.ts";
 import type { RoundProgress } from "./round-progress.ts";
@@ -21,22 +22,27 @@ import type { TrainerProcess } from "./trainer-process.ts";
 export interface TrainerOptions extends SupervisorOptions {
   /** Training goes on after a crash, from what the last checkpoint has; `undefined` where there was none. */
   readonly onResume?: ((progress: RoundProgress | undefined) => void) | undefined;
+  /** Steps moved nothing because the loss was scaled too far for float16; `total` of them in this peer's life. */
+  readonly onSkipped?: ((steps: number, total: number) => void) | undefined;
 }
 
 export class Trainer implements TrainerPort {
   readonly #supervisor: Supervisor;
   readonly #onResume: TrainerOptions["onResume"];
+  readonly #onSkipped: TrainerOptions["onSkipped"];
   #rows: Int32Array | undefined;
   #parameters: SharedParameters | undefined;
   /** What a new process is told first: everything that the last one was told and that is in no checkpoint. */
   #prepared: PrepareOptions | undefined;
   #created: CreateOptions | undefined;
   #progressRound: number | undefined;
+  #skippedSteps = 0;
   #entered: TrainerMethods["enterGroup"]["args"] | undefined;
   #enough: TrainerMethods["endRound"]["args"] | undefined;
 
-  constructor({ onResume, ...options }: TrainerOptions = {}) {
+  constructor({ onResume, onSkipped, ...options }: TrainerOptions = {}) {
     this.#onResume = onResume;
+    this.#onSkipped = onSkipped;
     this.#supervisor = new Supervisor((process) => this.#restore(process), options);
   }
 
@@ -76,6 +82,7 @@ export class Trainer implements TrainerPort {
     // Whatever device was the fastest, it stays: another one gives other bits.
     this.#created = { ...options, device: result.device };
     this.#progressRound = result.progressRound;
+    this.#skippedSteps = result.resumed?.skippedSteps ?? 0;
     return result;
   }
 
@@ -108,7 +115,7 @@ export class Trainer implements TrainerPort {
       "trainRound",
       { round, held, carry, goOn },
       {
-        onProgress: ({ step, bitsPerByte }) => noteStep(step, bitsPerByte),
+        onProgress: (progress) => this.#take(progress, noteStep),
         signal,
         // A process that starts from an older checkpoint has to stand in this round before it can carry what is of it.
         evenIfAborted: true,
@@ -126,7 +133,7 @@ export class Trainer implements TrainerPort {
     await this.#ask(
       "trainAhead",
       { round },
-      { onProgress: ({ step, bitsPerByte }) => noteStep(step, bitsPerByte), signal },
+      { onProgress: (progress) => this.#take(progress, noteStep), signal },
     );
   }
 
@@ -183,6 +190,14 @@ export class Trainer implements TrainerPort {
     const result = await this.#supervisor.call(method, args, options);
     this.#supervisor.progressed();
     return result;
+  }
+
+  #take(progress: StepProgress, noteStep: (step: number, bitsPerByte: number) => void): void {
+    const { step, bitsPerByte, skippedSteps } = progress;
+    noteStep(step, bitsPerByte);
+    // After a crash some are skipped again.
+    if (skippedSteps > this.#skippedSteps) this.#onSkipped?.(skippedSteps - this.#skippedSteps, skippedSteps);
+    this.#skippedSteps = Math.max(this.#skippedSteps, skippedSteps);
   }
 
   /** Takes each step that was never reached before as progress: after a crash some are taken again. */

@@ -19,6 +19,7 @@ import {
   type CreateResult,
   type PrepareOptions,
   type PrepareProgress,
+  type StepProgress,
   type TrainerMethods,
 } from "./messages.ts";
 import { RoundTrainer } from "./round-trainer.ts";
@@ -158,6 +159,9 @@ function rounds(): RoundTrainer {
   return training.rounds;
 }
 
+const reporting = (report: (progress: StepProgress) => void) => (step: number, bitsPerByte: number) =>
+  report({ step, bitsPerByte, skippedSteps: rounds().progress.skippedSteps });
+
 const handlers: Handlers<TrainerMethods> = {
   genesis: async ({ body, sharedVocabularySize, seed }) => genesisShared(body, sharedVocabularySize, seed),
   prepare,
@@ -167,11 +171,10 @@ const handlers: Handlers<TrainerMethods> = {
     return null;
   },
   trainRound: ({ round, held, carry, goOn }, report, signal) => {
-    const onStep = (step: number, bitsPerByte: number) => report({ step, bitsPerByte });
-    return rounds().trainRound(round, held, carry, onStep, signal, goOn);
+    return rounds().trainRound(round, held, carry, reporting(report), signal, goOn);
   },
   trainAhead: async ({ round }, report, signal) => {
-    await rounds().trainAhead(round, (step, bitsPerByte) => report({ step, bitsPerByte }), signal);
+    await rounds().trainAhead(round, reporting(report), signal);
     return null;
   },
   endRound: async ({ round }) => {

@@ -110,6 +110,7 @@ export function exampleInputs(facts: Partial<StatusInputs> = {}): StatusInputs {
       lossNatsPerToken: 3.5,
       bitsPerByteStart: 4,
       bitsPerByte: 2.25,
+      skippedSteps: 3,
       trainerRestarts: 2,
       lastTrainerCrash: "memory ran out (SIGABRT: std::bad_alloc)",
     },
