@@ -3,10 +3,14 @@
 import { DeviceUnavailableError, PrecisionUnavailableError } from "#model/errors.ts";
 import { createTrainingModel, type TrainingModelOptions } from "#model/training-model.ts";
 import type { Batch, Device, ModelConfig, TrainingModel } from "#model/types.ts";
-import { mayHaveGraphics } from "./graphics-hardware.ts";
+import { fastDevices } from "./graphics-hardware.ts";
+import { timeStep } from "./step-time.ts";
 
 /** Tried in this order; a later one has to be faster to win. */
-const candidates = (): readonly Device[] => (mayHaveGraphics() ? ["cpu", "cuda", "webgpu"] : ["cpu"]);
+const candidates = (): readonly Device[] => ["cpu", ...fastDevices()];
+
+/** Enough for any device to show what it can, and little enough for the cpu to show it soon. */
+const TIMED_TOKENS = 4096;
 
 interface Disposable {
   dispose(): Promise<void>;
@@ -50,17 +54,45 @@ export async function placeOnDevice<Model extends Disposable>(
   return fastest!;
 }
 
-/** @throws DeviceUnavailableError where `device` names one that is not there */
-export function createOnDevice(
+/**
+ * A model in training where `device` says; under `auto` where a training step takes the least time per token, by trial.
+ * @throws DeviceUnavailableError where `device` names one that is not there
+ */
+export async function createOnDevice(
   device: Device | "auto",
   options: Omit<TrainingModelOptions, "device">,
+  devices: readonly Device[] = candidates(),
 ): Promise<Placed<TrainingModel>> {
-  const batch = exampleBatch(options.config, options.microBatchSize ?? options.batchSize);
-  return placeOnDevice(
-    device,
-    (place) => createTrainingModel({ ...options, device: place }),
-    (model) => model.evaluate(batch),
-  );
+  const create = async (place: Device) => ({
+    model: await createTrainingModel({ ...options, device: place }),
+    device: place,
+  });
+  if (device !== "auto") return create(device);
+  for (const place of await fastestFirst(devices, options)) {
+    const placed = await unlessUnavailable(create(place));
+    if (placed !== undefined) return placed;
+  }
+  return create("cpu");
+}
+
+/** Those that took a step in good time, the fastest first; one that is alone needs no trial. */
+async function fastestFirst(
+  devices: readonly Device[],
+  options: Omit<TrainingModelOptions, "device">,
+): Promise<readonly Device[]> {
+  if (devices.length < 2) return devices;
+  const { config, batchSize, microBatchSize = batchSize } = options;
+  const sequences = Math.max(1, Math.floor(TIMED_TOKENS / config.sequenceLength));
+  const { optimizer, recompute, precision, threads } = options;
+  const timed: { readonly device: Device; readonly tokenMs: number }[] = [];
+  for (const device of devices) {
+    const tokenMs = await timeStep({
+      ...{ config, optimizer, recompute, precision, device, batchSize: Math.min(microBatchSize, sequences) },
+      ...(threads !== undefined && { threads }),
+    });
+    if (tokenMs !== undefined) timed.push({ device, tokenMs });
+  }
+  return timed.sort((a, b) => a.tokenMs - b.tokenMs).map(({ device }) => device);
 }
 
 /** Some tokens, to time a pass with. */
