@@ -104,7 +104,7 @@ export const nodeConfigSchema = z
       z.array(text("must be paths"), { error: "must be paths" }).min(1, { error: "needs at least one path" }),
       {
         description:
-          "File or folder of .txt, .jsonl or .parquet, also as .gz or .zst. Never leaves this machine. May change between starts.",
+          "File or folder of .txt, .jsonl or .parquet, also as .gz or .zst. Never leaves this machine.",
         value: "PATH",
         list: true,
         group: TEXT,
@@ -144,7 +144,7 @@ export const nodeConfigSchema = z
     ),
 
     device: setting(choice(["auto", "cpu", "webgpu", "cuda"]).default("auto"), {
-      description: "Where to train: auto (the best that works), cpu, webgpu or cuda.",
+      description: "Where to train: auto (the fastest, by trial), cpu, webgpu or cuda.",
       value: "DEVICE",
       group: COMPUTE,
     }),

@@ -47,6 +47,11 @@ export function setting<Schema extends z.ZodType>(schema: Schema, meta: SettingM
   return schema;
 }
 
+/** The same setting, described otherwise where another command has it. */
+export function redescribed<Schema extends z.ZodType>(schema: Schema, changes: Partial<SettingMeta>): Schema {
+  return setting(schema.clone(), { ...registry.get(schema)!, ...changes });
+}
+
 /** A whole number, given as a number or as its decimal text. */
 export function integer(minimum: number, maximum: number) {
   const wanted = { error: `must be a whole number from ${minimum} to ${maximum}` };

@@ -2,14 +2,19 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { loadModel } from "../models/load-model.ts";
-import { setting, text, UsageError } from "../settings.ts";
+import { redescribed, setting, text, UsageError } from "../settings.ts";
 import { defineCommand } from "./command.ts";
 import { type InitSettings, initCommand, type MadeRun, makeRun, printRun } from "./init.ts";
 
 /** What the model says is not asked for. */
 const SAID_BY_THE_MODEL: ReadonlySet<string> = new Set(["tokenizer", "body", "blocks", "width", "heads"]);
 const runSettings = Object.fromEntries(
-  Object.entries(initCommand.settings.shape).filter(([key]) => !SAID_BY_THE_MODEL.has(key)),
+  Object.entries(initCommand.settings.shape)
+    .filter(([key]) => !SAID_BY_THE_MODEL.has(key))
+    .map(([key, type]) => [
+      key,
+      key === "sequenceLength" ? redescribed(type, { defaultText: "the model's" }) : type,
+    ]),
 );
 
 export const importCommand = defineCommand({

@@ -37,7 +37,7 @@ const UPLOAD_TIMEOUT_MS = 20_000;
 
 const initSettings = z.object({
   preset: setting(choice(presetNames as readonly [PresetName, ...PresetName[]]).default("tiny"), {
-    description: "Where to begin.",
+    description: "Where to begin; the defaults of the flags below are those of tiny.",
     value: "PRESET",
     group: "Run",
   }),

@@ -10,7 +10,7 @@ export const peerCommand = defineCommand({
     "Joins the run that an invite names, trains its common body together with the embeddings of a vocabulary of " +
     "your own, and averages with the other peers, until stopped. Your text never leaves this machine; nor do your " +
     "tokenizer and embeddings, unless the run's variant shares them or you join a --group. Ctrl-C saves and leaves; " +
-    "the same command resumes.",
+    "the same command resumes, also where the text has changed.",
   settings: nodeConfigSchema,
   positionals: "data",
   readsEnvironment: true,

@@ -26,7 +26,7 @@ export const planCommand = defineCommand({
     "the device. A run that does not fit is refused with what would fit instead. Takes the run's own settings as init does.",
   settings: z.object({
     preset: setting(choice(presetNames as readonly [PresetName, ...PresetName[]]).default("tiny"), {
-      description: "Which run.",
+      description: "Which run; the defaults of the flags below are those of tiny.",
       value: "PRESET",
       group: "This peer",
     }),

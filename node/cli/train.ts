@@ -3,12 +3,12 @@ import { join } from "node:path";
 import { z } from "zod";
 import { listDataFiles } from "#model/data/list-data-files.ts";
 import { type PresetName, presetNames, presets } from "#protocol/core/presets.ts";
-import { parseRunConfig, type RunConfigInput } from "#protocol/core/run-config.ts";
+import { parseRunConfig, type RunConfigInput, runConfigSchema } from "#protocol/core/run-config.ts";
 import { nodeConfigSchema } from "../config.ts";
 import { sourcesOf } from "../evaluating/evaluate-model.ts";
 import { eventWriter } from "../observability/events.ts";
 import { withChosenCodec } from "../planning/automatic-codec.ts";
-import { choice, decimal, flagSwitch, setting, text, UsageError } from "../settings.ts";
+import { choice, decimal, flagSwitch, redescribed, setting, text, UsageError } from "../settings.ts";
 import { type BaselineEvent, type BaselineResult, runBaseline } from "../single-machine/run-baseline.ts";
 import { count, fixed, percent } from "../terminal/format.ts";
 import { ProgressLine } from "../terminal/progress-line.ts";
@@ -20,15 +20,19 @@ const { data, textField, vocabularySize, tokenizer, device, microBatch, recomput
   nodeConfigSchema.shape;
 const { evaluationTokens, checkpointIntervalSeconds } = nodeConfigSchema.shape;
 
-/** What of a run there is to choose where nothing is averaged. */
-const { variant: _variant, name: _name, ...ownFlags } = runFlags;
+/** What of a run there is to choose where nothing is averaged and nobody joins. */
+const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
+  ...["name", "variant", "momentsAcrossRounds", "embeddingWarmupSteps"],
+  ...Object.keys(runConfigSchema.shape.averaging.unwrap().shape),
+]);
+const ownFlags = Object.fromEntries(Object.entries(runFlags).filter(([key]) => !WITHOUT_EFFECT.has(key)));
 
 export const trainCommand = defineCommand({
   name: "train",
   summary: "Train one model on this machine alone.",
   description:
     "Trains without peers and writes a model folder. Every --data is a source. All steps of a run are taken, rounds * " +
-    "local-steps; the flags of averaging have no effect.\n" +
+    "local-steps. Defaults of sizes and numbers are those of the preset tiny.\n" +
     "  std: the sources mixed, in one vocabulary; --temperature says how;\n" +
     "  act: as std, but the embedding begins anew every --local-steps steps, with a learning rate of its own (active " +
     "forgetting);\n" +
@@ -62,8 +66,12 @@ export const trainCommand = defineCommand({
     }),
     data,
     textField,
-    vocabularySize,
-    tokenizer,
+    vocabularySize: redescribed(vocabularySize, {
+      description: "Tokens in the vocabulary that is trained on the data.",
+    }),
+    tokenizer: redescribed(tokenizer, {
+      description: "Take this byte-level BPE tokenizer.json instead of training one.",
+    }),
     device,
     microBatch,
     recompute,
