@@ -24,6 +24,7 @@ import { EvaluatingTrainer } from "./peer/evaluating-trainer.ts";
 import { Group, groupTerms, requireGroupPossible } from "./peer/group.ts";
 import { givenParameters } from "./peer/initial-parameters.ts";
 import { Measurements } from "./peer/measurements.ts";
+import { tellingOfPreparation } from "./peer/preparation.ts";
 import { obtainRunTerms, type RunTerms } from "./peer/run-terms.ts";
 import { logEvent, publicEventOf } from "./peer/translate-event.ts";
 import { vocabularySource } from "./peer/vocabulary-source.ts";
@@ -32,7 +33,6 @@ import { requireFreeSpace } from "./storage/atomic-file.ts";
 import { ProtocolStore } from "./storage/protocol-store.ts";
 import { defaultStateDirectory, glossaHome, StateDirectory } from "./storage/state-directory.ts";
 import { UpdateLog } from "./storage/update-log.ts";
-import type { PrepareProgress } from "./trainer/messages.ts";
 import { Trainer } from "./trainer/trainer.ts";
 import { sharedVocabularySize } from "./variants.ts";
 
@@ -193,7 +193,7 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
       cacheDirectory: state.tokenCacheDirectory,
       minimumValidationTokens: runConfig.training.batchSize * runConfig.model.sequenceLength + 1,
     },
-    (progress) => emit(preparationEventOf(progress)),
+    tellingOfPreparation(log, emit),
     signal,
   );
   emit({ event: "tokens-ready", tokens: prepared.trainTokens, bytes: prepared.trainBytes });
@@ -314,21 +314,6 @@ function checkpointBytes(sharedParameters: number, localParameters: number): num
   const protocol = 4 * 2 * sharedParameters;
   const trainer = 4 * 5 * localParameters;
   return 3 * protocol + 2 * trainer + 8 * sharedParameters;
-}
-
-function preparationEventOf(progress: PrepareProgress): PeerEvent {
-  switch (progress.stage) {
-    case "tokenizer":
-      return { event: "tokenizer-progress", fraction: progress.fraction };
-    case "tokenizer-ready":
-      return {
-        event: "tokenizer-ready",
-        vocabularySize: progress.vocabularySize,
-        trained: progress.trained,
-      };
-    case "tokens":
-      return { event: "tokens-progress", tokens: progress.tokens };
-  }
 }
 
 interface StatusParts {
