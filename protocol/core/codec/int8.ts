@@ -1,7 +1,8 @@
 // Codec `int8` (id 1): blocks of signed bytes with a free float32 scale, in the frame of block-codec.ts.
 //   value = code * scale, code -127 to 127; the byte 0x80 is not used
 import { GRID_UNITS, MAX_UPDATE_VALUE } from "../grid.ts";
-import { type BlockFormat, blockCodec } from "./block-codec.ts";
+import { blockCodec } from "./block-codec.ts";
+import type { BlockFormat } from "./block-format.ts";
 import { float32AtMost, SMALLEST_EXACT_SCALE, scaleOf } from "./block-scale.ts";
 import type { Codec } from "./codec.ts";
 import { largestOf } from "./dense.ts";
