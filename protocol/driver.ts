@@ -1,6 +1,7 @@
 // The driver: turns what happens into events, asks the round logic (core/round.ts), and carries out the effects it asks
 // for, in order. It decides nothing itself; the parts that do the work are in driver/.
 
+import { phaseToTell } from "./core/heartbeat.ts";
 import type { ProtocolEvent } from "./core/protocol-events.ts";
 import { transition } from "./core/round.ts";
 import type { Effect, EffectOf, RoundEvent } from "./core/round-events.ts";
@@ -201,7 +202,8 @@ class RoundDriver implements Driver {
       residual: new Float32Array(layout.total),
       pendingOwn: [],
     };
-    const modules = { arithmetic, store, updateLog, nowMs: () => clock.nowMs() };
+    const onAdvanced = () => this.#dispatch({ type: "advanced" });
+    const modules = { arithmetic, store, updateLog, nowMs: () => clock.nowMs(), onAdvanced };
     const ledger = await Ledger.open(options, modules, start, checkpoint?.updates ?? []);
     if (checkpoint === undefined) requireInitial(config, ledger);
     return ledger;
@@ -327,7 +329,7 @@ class RoundDriver implements Driver {
       author: state.self,
       name: this.#options.name,
       sequence: ++this.#presenceSequence,
-      phase: state.phase,
+      phase: phaseToTell(state),
       round: state.round,
       ...roots,
       step: state.step,

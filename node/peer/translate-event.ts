@@ -39,6 +39,7 @@ export function publicEventOf(event: ProtocolEvent): PeerEvent | undefined {
     case "update-applied":
     case "diverged":
     case "fell-behind":
+    case "ended-apart":
     case "initial-body-awaited":
     case "sync-failed":
     case "peer-joined":
@@ -64,6 +65,7 @@ const LEVELS: Readonly<Record<ProtocolEvent["type"], "debug" | "info" | "warn">>
   diverged: "warn",
   healed: "warn",
   "fell-behind": "warn",
+  "ended-apart": "warn",
   "initial-body-awaited": "warn",
   "snapshot-fetched": "info",
   synced: "info",

@@ -2,7 +2,8 @@
 // plurality counts, a tie goes to the lower root. Everyone applies it to what they see, so that two peers that see the
 // same presences never swap bodies.
 import { hasDeparted, isVoting, type Member, type Members } from "./membership.ts";
-import { type RoundState, reachOf } from "./round-state.ts";
+import type { RoundState } from "./round-state.ts";
+import { reachOf } from "./rules.ts";
 import type { BodyRoot, PeerId } from "./types.ts";
 
 export type Verdict =

@@ -1,20 +1,18 @@
 // When a round is over: all that are waited for are in, or the deadline has passed with a quorum, or the run's limit
-// has. And when the last round is over: leaving once all agree.
+// has. And whether the closed bodies agree.
 import { closedBodyVerdict } from "./agreement.ts";
-import { drawnOf, placeOf } from "./cohort.ts";
+import { drawnOf } from "./cohort.ts";
 import { deadlineMs, withDuration } from "./deadline.ts";
 import { askAround } from "./heartbeat.ts";
-import { forgetClosed, withCounted } from "./intake.ts";
+import { forgetClosed, isCounting } from "./intake.ts";
 import { askToOpen, beginRound, startSync } from "./joining.ts";
-import { expectedAuthors, fresh, quorumOf, withClosedRoot } from "./membership.ts";
+import { expectedAuthors, quorumOf, withClosedRoot } from "./membership.ts";
 import type { EventOf } from "./round-events.ts";
-import { type RoundState, reachOf } from "./round-state.ts";
-import { isPendingIn, PATIENT_ATTEMPTS } from "./surplus.ts";
-import { ask, change, enterPhase, note, type Turn } from "./turn.ts";
+import type { RoundState } from "./round-state.ts";
+import { reachOf } from "./rules.ts";
+import { isPendingIn } from "./surplus.ts";
+import { change, note, type Turn } from "./turn.ts";
 import type { PeerId } from "./types.ts";
-
-/** A finished peer serves others at most this long before it goes although some do not agree yet. */
-export const SETTLE_MS = 60_000;
 
 /**
  * No round is shorter: twice the gap between presences, so that what a peer last said of itself is at most a round old,
@@ -43,18 +41,6 @@ export function missingAuthors(state: RoundState, round: number, nowMs: number):
   return missing.filter((author) => drawn.has(author));
 }
 
-/** Whether this peer's update of `round` would count, as far as it knows who else makes one. */
-export function isDrawn(state: RoundState, round: number, nowMs: number): boolean {
-  const { self, wanted, counted, rules } = state;
-  const others = new Set(missingAuthors(state, round, nowMs));
-  for (const author of counted.get(round)?.keys() ?? []) others.add(author);
-  for (const { id, attempts } of wanted.values()) {
-    if (id.round === round && attempts < PATIENT_ATTEMPTS) others.add(id.author);
-  }
-  others.delete(self);
-  return placeOf(rules.cohort, round, self, others) < rules.cohort.size;
-}
-
 /** Phase `collecting`. */
 export function closeWhenComplete(turn: Turn) {
   const { state, nowMs } = turn;
@@ -62,6 +48,8 @@ export function closeWhenComplete(turn: Turn) {
   const { round, rules, members, roundStartsMs, startedMs } = state;
   const roundStartMs = roundStartsMs.get(round) ?? startedMs;
   if (nowMs - roundStartMs < MIN_ROUND_MS) return;
+  // What is here counts as soon as this peer has come to it: whoever is slow at that comes late, but with the others' body.
+  if (isCounting(state, round, roundStartMs + rules.maxRoundMs)) return;
   if (nowMs - roundStartMs >= rules.maxRoundMs) return askToOpen(turn, round + 1);
   // A peer's inventory is on its way and may show what is missing.
   if (state.reconciling.size > 0) return;
@@ -103,27 +91,6 @@ export function onOpened(turn: Turn, { round, roots }: EventOf<"opened">) {
   if (collected) beginRound(turn);
 }
 
-/** This peer's progress of the round is not counted in it. It waits for those that are drawn, and trains on with it. */
-export function sitOut(turn: Turn) {
-  const { round } = turn.state;
-  note(turn, { type: "not-drawn", round });
-  change(turn, { satOutRound: round });
-  enterPhase(turn, "collecting");
-}
-
-export function onPublished(turn: Turn, { id, replaced, roots }: EventOf<"published">) {
-  const { state } = turn;
-  change(turn, {
-    busy: undefined,
-    publishedRound: Math.max(state.publishedRound, id.round),
-    unpublished: false,
-    probation: probationAfter(state, id.round),
-    roots,
-    counted: withCounted(state.counted, id, replaced),
-  });
-  if (state.phase === "training" && id.round === state.round) enterPhase(turn, "collecting");
-}
-
 /** Votes on closed bodies, and heals where this peer is outvoted. */
 export function watchAgreement(turn: Turn) {
   const { state, nowMs } = turn;
@@ -135,20 +102,3 @@ export function watchAgreement(turn: Turn) {
   const camp = donors.map((donor) => state.members.get(donor)!);
   startSync(turn, "diverged", camp);
 }
-
-/** Phase `settling`: go when all that are there hold the same body or have gone on, or time is up. */
-export function leaveWhenSettled(turn: Turn) {
-  const { state, nowMs } = turn;
-  if (state.sync !== undefined) return;
-  const waitedMs = nowMs - state.phaseSinceMs;
-  const unsettled = fresh(state.members, nowMs).some(({ presence: { round, root } }) => {
-    return round < state.round || (round === state.round && root !== state.roots.root);
-  });
-  if ((unsettled || state.wanted.size > 0) && waitedMs < SETTLE_MS) return;
-  enterPhase(turn, "done");
-  ask(turn, { type: "send-presence", leaving: true }, { type: "finish", reason: "completed" });
-}
-
-/** What is left of a newcomer's probation once its update of `round` is made: each shortens it once. */
-export const probationAfter = ({ probation, publishedRound }: RoundState, round: number): number =>
-  round > publishedRound ? Math.max(0, probation - 1) : probation;

@@ -12,9 +12,10 @@ import {
   withPresence,
 } from "./membership.ts";
 import type { EventOf } from "./round-events.ts";
-import { type RoundState, reachOf } from "./round-state.ts";
+import type { RoundState } from "./round-state.ts";
+import { reachOf } from "./rules.ts";
 import { ask, change, note, type Turn } from "./turn.ts";
-import { NO_BODY, type Presence } from "./types.ts";
+import { NO_BODY, type Phase, type Presence } from "./types.ts";
 
 /** Changes of phase, round or body are told at once, but not faster than this. */
 const PRESENCE_GAP_MS = 250;
@@ -143,8 +144,19 @@ export function askAround(
 }
 
 /** What is news to the others. Of a peer that speaks seldom nothing is but that it does. */
-const standing = ({ phase, round, roots, cadence }: RoundState): string =>
-  cadence.intervalMs === undefined ? `${phase}/${round}/${roots.root}/${roots.closedRoot}` : SELDOM;
+const standing = (state: RoundState): string => {
+  const { round, roots, cadence } = state;
+  return cadence.intervalMs === undefined
+    ? `${phaseToTell(state)}/${round}/${roots.root}/${roots.closedRoot}`
+    : SELDOM;
+};
+
+/**
+ * Who gives up its body at the end of the run has no vote meanwhile: else two camps whose members take long to move would
+ * each see the other as the larger one, and swap places for ever.
+ */
+export const phaseToTell = ({ phase, sync }: RoundState): Phase =>
+  phase === "settling" && sync !== undefined ? "syncing" : phase;
 
 /** 0 to 1, another in every round. */
 const lotOf = ({ rules: { cohort }, round, self }: RoundState): number => cohort.rank(round, self) / RANKS;

@@ -57,6 +57,7 @@ export function onAnnounced(turn: Turn, event: EventOf<"announced">) {
     holders,
     announcedMs: nowMs,
     fetching: false,
+    isHere: false,
     attempts: 0,
     notBeforeMs: nowMs,
   };
@@ -80,10 +81,23 @@ export function fetchDue(turn: Turn) {
   if (due.length === 0) return;
   let { wanted } = turn.state;
   for (const [key, entry] of due) {
-    wanted = wanted.with(key, { ...entry, fetching: true });
+    wanted = wanted.with(key, { ...entry, fetching: true, isHere: false });
     ask(turn, { type: "fetch", key, holders: entry.holders });
   }
   change(turn, { wanted });
+}
+
+export function onFetched(turn: Turn, { key }: EventOf<"fetched">) {
+  const entry = turn.state.wanted.get(key);
+  if (entry !== undefined) change(turn, { wanted: turn.state.wanted.with(key, { ...entry, isHere: true }) });
+}
+
+/** Whether payloads that count before `round` ends wait for the arithmetic. `byMs`: announced until then. */
+export function isCounting({ wanted }: RoundState, round: number, byMs = Number.POSITIVE_INFINITY): boolean {
+  for (const { id, isHere, announcedMs } of wanted.values()) {
+    if (isHere && id.round <= round && announcedMs <= byMs) return true;
+  }
+  return false;
 }
 
 export function onFetchFailed(turn: Turn, { key }: EventOf<"fetch-failed">) {

@@ -3,11 +3,12 @@
 
 import { campToJoin, distances, donorsOf, pluralityRoots } from "./agreement.ts";
 import { isDrawnSoon } from "./crowd.ts";
-import { forgetClosed, onAnnounced } from "./intake.ts";
+import { forgetClosed, isCounting, onAnnounced } from "./intake.ts";
 import { active, DISTRUST_MS, distrust, isParticipating, type Member, trust } from "./membership.ts";
 import { campOfNewcomer, isReady, mustWarmUp, probationOf } from "./newcomer.ts";
 import type { EventOf } from "./round-events.ts";
-import { closedRoundAt, countedByRound, holdsBody, reachOf, type SyncReason } from "./round-state.ts";
+import { countedByRound, holdsBody, type SyncReason } from "./round-state.ts";
+import { closedRoundAt, reachOf } from "./rules.ts";
 import { ask, change, enterPhase, note, type Turn } from "./turn.ts";
 import { NO_BODY } from "./types.ts";
 
@@ -20,6 +21,8 @@ const OPEN_UPDATES_PATIENCE_MS = 10_000;
 /** A peer whose claimed body could not be had this often no longer keeps a newcomer from starting. */
 const INCREDIBLE_DISTRUSTS = 3;
 const SYNC_RETRY_MS = 2_000;
+/** As large as the wire allows. */
+const MAX_STEP = 2 ** 31 - 1;
 
 /** Phase `waiting`: sync where others are further, begin where enough are here. */
 export function startWhenReady(turn: Turn) {
@@ -71,7 +74,9 @@ export function continueSync(turn: Turn) {
     return state.experienced ? beginRound(turn) : enterPhase(turn, "waiting");
   }
   const late = [...state.wanted.values()].some(({ id }) => id.round < state.round);
-  if (late && sync !== undefined && nowMs - sync.sinceMs < OPEN_UPDATES_PATIENCE_MS) return;
+  const isPatient =
+    isCounting(state, state.round - 1) || nowMs - (sync?.sinceMs ?? 0) < OPEN_UPDATES_PATIENCE_MS;
+  if (late && sync !== undefined && isPatient) return;
   const camp = campToJoin(state, nowMs);
   if (camp !== undefined) return startSync(turn, "behind", camp);
   if (mustWarmUp(state)) return startWarmUp(turn);
@@ -93,6 +98,13 @@ export function onWarmed(turn: Turn) {
   change(turn, { experienced: true });
   if (turn.state.phase !== "warming") return;
   enterPhase(turn, "syncing");
+}
+
+/** Who finishes before this peer waits for it as long as it gets on, which its step tells where nothing else does. */
+export function onAdvanced(turn: Turn) {
+  const { phase, step } = turn.state;
+  if (phase === "training" || phase === "collecting") return;
+  change(turn, { step: step >= MAX_STEP ? 1 : step + 1 });
 }
 
 /** Goes to where `camp` is. A diverged peer trains on meanwhile, others stop. */

@@ -5,6 +5,8 @@ import { type BodyRoot, NO_BODY, type PeerId, type Phase, type Presence } from "
 export interface Member {
   readonly presence: Presence;
   readonly seenMs: number;
+  /** When it last said that it had got on: another phase, round, step or body. */
+  readonly movedMs: number;
   /** Said goodbye, or was silent too long and has been noted as gone. */
   readonly left: boolean;
   /** Closed roots by round that this peer has announced, the newest few. */
@@ -79,12 +81,18 @@ export function withPresence(
   return kept.with(presence.author, {
     presence,
     seenMs: nowMs,
+    movedMs: known !== undefined && standsStill(known.presence, presence) ? known.movedMs : nowMs,
     left: presence.leaving,
     closedRoots: withClosedRoot(known?.closedRoots, presence.closedRound, presence.closedRoot),
     distrustedUntilMs: known?.distrustedUntilMs ?? 0,
     distrusts: known?.distrusts ?? 0,
   });
 }
+
+const MOVES = ["phase", "round", "step", "root", "openUpdates"] as const;
+
+const standsStill = (before: Presence, now: Presence): boolean =>
+  MOVES.every((field) => before[field] === now[field]);
 
 /**
  * Keeps the newest rounds. A body that went back to an earlier round forgets the later ones; one that was exchanged
@@ -124,10 +132,6 @@ export function trust(members: Members, peer: PeerId): Members {
 
 export const active = (members: Members, nowMs: number): Member[] =>
   [...members.values()].filter((member) => isActive(member, nowMs));
-
-/** Those whose last word still holds. */
-export const fresh = (members: Members, nowMs: number): Member[] =>
-  [...members.values()].filter((member) => isFresh(member, nowMs));
 
 /**
  * Whose updates round `round` waits for if it draws them: participating peers that have not passed it and are within reach; at

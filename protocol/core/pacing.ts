@@ -3,7 +3,8 @@
 import { deadlineAtMs, missingAuthors } from "./closing.ts";
 import { transferMs } from "./deadline.ts";
 import { isParticipating } from "./membership.ts";
-import { type RoundState, reachOf } from "./round-state.ts";
+import type { RoundState } from "./round-state.ts";
+import { reachOf } from "./rules.ts";
 import { ask, change, type Turn } from "./turn.ts";
 
 /** Phase `training`. */

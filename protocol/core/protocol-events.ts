@@ -72,6 +72,14 @@ export type ProtocolEvent =
     }
   /** Nobody here has the body that the run starts from, this peer neither: it waits for one that has. */
   | { readonly type: "initial-body-awaited"; readonly root: BodyRoot; readonly peers: number }
+  /** The others have ended the run with another body than this peer's, and nobody is left to have theirs from. */
+  | {
+      readonly type: "ended-apart";
+      readonly round: number;
+      readonly own: BodyRoot;
+      readonly theirs: BodyRoot;
+      readonly peers: number;
+    }
   | { readonly type: "sync-failed"; readonly donors: readonly PeerId[]; readonly detail: string }
   | {
       readonly type: "sync-progress";

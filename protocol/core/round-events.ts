@@ -21,6 +21,8 @@ export type RoundEvent =
       readonly from: PeerId;
     }
   | { readonly type: "fetch-failed"; readonly key: string }
+  /** The payload is here and will be counted as soon as what was asked before is done. */
+  | { readonly type: "fetched"; readonly key: string }
   /** A payload arrived, was valid and is in the body now. */
   | {
       readonly type: "counted";
@@ -66,6 +68,8 @@ export type RoundEvent =
     }
   | { readonly type: "sync-failed"; readonly donors: readonly PeerId[]; readonly detail: string }
   | { readonly type: "warmed" }
+  /** A piece more of a body has been taken over, or a step made of fitting embeddings. */
+  | { readonly type: "advanced" }
   | { readonly type: "stop" };
 
 export type Effect =

@@ -1,40 +1,12 @@
 // The state of the round logic: small plain data, no bodies, no sockets, no clock. round.ts changes it.
-import type { Cohort } from "./cohort.ts";
 import { type Cadence, type Crowd, newCrowd } from "./crowd.ts";
 import type { Pace } from "./deadline.ts";
 import { NO_PACE } from "./deadline.ts";
 import { LinearMap } from "./linear-map.ts";
 import { type Members, withClosedRoot } from "./membership.ts";
+import type { RoundRules } from "./rules.ts";
 import { type BodyRoot, type ContentId, NO_BODY, type PeerId, type Phase } from "./types.ts";
 import type { UpdateId } from "./update-set.ts";
-
-/** What the run's configuration and the operator fix for the round logic. */
-export interface RoundRules {
-  readonly localSteps: number;
-  readonly embeddingWarmupSteps: number;
-  /** Rounds that accept updates: the current one and those before it. */
-  readonly openRounds: number;
-  readonly minimumPeers: number;
-  /** Updates over which a newcomer's weight grows. */
-  readonly newcomerRounds: number;
-  /** Share of the participating peers whose updates a deadline needs. */
-  readonly quorum: number;
-  /** From a round's start to its close at the latest, quorum or not. */
-  readonly maxRoundMs: number;
-  readonly maxPayloadBytes: number;
-  /** Whose updates a round counts. */
-  readonly cohort: Cohort;
-  /** Peers that are remembered at once, where fewer than MAX_MEMBERS are. */
-  readonly mostMembers?: number | undefined;
-  /** Root of the body that the run starts from, where it does not follow from the seed. */
-  readonly initialBody?: BodyRoot | undefined;
-  /** Training goes on with the next round while this one is collected. */
-  readonly overlap: boolean;
-  /** A peer that is slower than most publishes the steps it has. */
-  readonly pacing: boolean;
-  /** Leave once this many rounds are applied; undefined: stay until told. */
-  readonly rounds: number | undefined;
-}
 
 /** What the ledger says of the body after each change. `root` is that of the body at the start of `round`. */
 export interface BodyRoots {
@@ -51,6 +23,8 @@ export interface Wanted {
   /** When it was first heard of. */
   readonly announcedMs: number;
   readonly fetching: boolean;
+  /** The payload is here, and waits for the arithmetic that counts it: nobody else can hold it up. */
+  readonly isHere: boolean;
   readonly attempts: number;
   readonly notBeforeMs: number;
 }
@@ -185,17 +159,3 @@ export function countedByRound(
 
 /** False until a peer that could not compute the run's initial body has fetched one. */
 export const holdsBody = ({ roots }: Pick<RoundState, "roots">): boolean => roots.closedRoot !== NO_BODY;
-
-/**
- * How many rounds apart two peers can be and still work on from the same updates. One at least: a peer that is about to
- * close the round that others have just closed needs no snapshot for it.
- */
-export const reachOf = ({ openRounds }: RoundRules): number => Math.max(1, openRounds - 1);
-
-/** The first open round while the peer stands in `round`. */
-export const closedRoundAt = (round: number, rules: RoundRules): number =>
-  Math.max(0, round - rules.openRounds + 1);
-
-/** Whether steps of `round` are taken while the one before is collected; none of a round that nobody here wishes for. */
-export const goesAhead = ({ overlap, rounds }: RoundRules, round: number): boolean =>
-  overlap && (rounds === undefined || round < rounds);

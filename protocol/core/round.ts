@@ -1,29 +1,33 @@
 // The round logic: transition(state, event, now) -> { state, effects }. Pure: no clock, no randomness, no I/O. First the
 // event is written down, then every duty of the current phase is looked at again; so a missed or repeated event
 // costs time, never correctness.
-import {
-  closeWhenComplete,
-  isDrawn,
-  leaveWhenSettled,
-  onOpened,
-  onPublished,
-  sitOut,
-  watchAgreement,
-} from "./closing.ts";
+import { closeWhenComplete, onOpened, watchAgreement } from "./closing.ts";
+import { leaveWhenSettled } from "./ending.ts";
 import { noticeSilence, onPeerConnected, onPresence, onReconciled, tellPresence } from "./heartbeat.ts";
-import { fetchDue, onAnnounced, onCounted, onFetchFailed, onRefused, onUntimely } from "./intake.ts";
+import {
+  fetchDue,
+  onAnnounced,
+  onCounted,
+  onFetched,
+  onFetchFailed,
+  onRefused,
+  onUntimely,
+} from "./intake.ts";
 import {
   continueSync,
   leaveWhenBehind,
+  onAdvanced,
   onSynced,
   onSyncFailed,
   onWarmed,
   startWhenReady,
 } from "./joining.ts";
+import { onOutdrawn, onPublishDropped, onPublished, onStepped, onTrained } from "./own-round.ts";
 import { endWhenOthersWait } from "./pacing.ts";
-import type { Effect, EventOf, RoundEvent } from "./round-events.ts";
-import { goesAhead, type RoundState, reachOf } from "./round-state.ts";
-import { ask, change, enterPhase, note, type Turn } from "./turn.ts";
+import type { Effect, RoundEvent } from "./round-events.ts";
+import type { RoundState } from "./round-state.ts";
+import { reachOf } from "./rules.ts";
+import { ask, change, enterPhase, type Turn } from "./turn.ts";
 import type { Phase } from "./types.ts";
 
 export interface Transition {
@@ -56,7 +60,9 @@ const IS_OF_UPDATES: ReadonlySet<RoundEvent["type"]> = new Set<RoundEvent["type"
   "refused",
   "untimely",
   "fetch-failed",
+  "fetched",
   "reconciled",
+  "advanced",
 ]);
 
 /**
@@ -114,6 +120,8 @@ function record(turn: Turn, event: RoundEvent) {
       return onAnnounced(turn, event);
     case "fetch-failed":
       return onFetchFailed(turn, event);
+    case "fetched":
+      return onFetched(turn, event);
     case "counted":
       return onCounted(turn, event);
     case "refused":
@@ -140,6 +148,8 @@ function record(turn: Turn, event: RoundEvent) {
       return onSyncFailed(turn, event);
     case "warmed":
       return onWarmed(turn);
+    case "advanced":
+      return onAdvanced(turn);
     case "stop":
       enterPhase(turn, "done");
       return ask(
@@ -149,42 +159,4 @@ function record(turn: Turn, event: RoundEvent) {
         { type: "finish", reason: "stopped" },
       );
   }
-}
-
-function onStepped(turn: Turn, { round, step, bitsPerByte }: EventOf<"stepped">) {
-  const { phase, round: own, aheadSteps, rules } = turn.state;
-  if (round === own && phase === "training") change(turn, { step, bitsPerByte });
-  else if (round === own + 1 && aheadSteps !== undefined) change(turn, { aheadSteps: step, bitsPerByte });
-  else return;
-  note(turn, { type: "step", round, step, steps: rules.localSteps, bitsPerByte });
-}
-
-function onTrained(turn: Turn, { round }: EventOf<"trained">) {
-  // A round that was left meanwhile: its progress is carried, not published.
-  if (turn.state.phase !== "training" || round !== turn.state.round) return;
-  if (turn.state.publishedRound >= round) return enterPhase(turn, "collecting");
-  if (isDrawn(turn.state, round, turn.nowMs)) {
-    change(turn, { busy: "publishing" });
-    ask(turn, { type: "publish", round });
-  } else sitOut(turn);
-  goAhead(turn, round + 1);
-}
-
-/** While an update is made, travels and is averaged, the trainer goes on with what comes next anyway. */
-function goAhead(turn: Turn, round: number) {
-  if (!goesAhead(turn.state.rules, round)) return;
-  change(turn, { aheadSteps: 0 });
-  ask(turn, { type: "train-ahead", round });
-}
-
-/** What was trained is carried; where the round has an own update already, there is nothing left to do but to collect. */
-function onPublishDropped(turn: Turn) {
-  const { phase, round, publishedRound } = turn.state;
-  change(turn, { busy: undefined });
-  if (phase === "training" && publishedRound >= round) enterPhase(turn, "collecting");
-}
-
-function onOutdrawn(turn: Turn, { round }: EventOf<"outdrawn">) {
-  change(turn, { busy: undefined });
-  if (turn.state.phase === "training" && round === turn.state.round) sitOut(turn);
 }

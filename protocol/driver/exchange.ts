@@ -1,5 +1,5 @@
 // Updates in and out: payloads fetched and counted, inventories reconciled, the own update made and published.
-import { probationAfter } from "../core/closing.ts";
+import { probationAfter } from "../core/own-round.ts";
 import type { EffectOf } from "../core/round-events.ts";
 import type { PeerId, SignedUpdate, UpdateAnnouncement } from "../core/types.ts";
 import { updateIdOf } from "../core/update-id.ts";
@@ -70,6 +70,7 @@ export class UpdateExchange {
       if (!signal.aborted) dispatch({ type: "fetch-failed", key });
       return;
     }
+    dispatch({ type: "fetched", key });
     bodyLane.enqueue(() => this.#count(update, payload));
   }
 
@@ -130,6 +131,7 @@ export class UpdateExchange {
     if (outcome.outcome === "refused") return dispatch({ type: "outdrawn", round });
     if (outcome.outcome !== "counted") return dispatch({ type: "publish-dropped" });
     await save({ publishedRound: round, probation: probationAfter(state(), round) });
+    ledger.ownSaved();
     note({
       type: "published",
       round,
@@ -185,8 +187,10 @@ export class UpdateExchange {
   }
 
   async #count(update: SignedUpdate, payload: Uint8Array): Promise<void> {
-    const { ledger, dispatch } = this.#context;
+    const { ledger, dispatch, state, save } = this.#context;
     const outcome = await ledger.count(update, payload);
+    // No round follows whose checkpoint would have it, and those that it could be had from again are about to leave.
+    if (outcome.outcome === "counted" && state().phase === "settling") await save();
     const id = this.#idOf(update);
     if (outcome.outcome === "refused") {
       dispatch({ type: "refused", id, offence: outcome.offence, detail: outcome.detail });

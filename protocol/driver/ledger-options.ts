@@ -13,6 +13,8 @@ export interface LedgerModules {
   readonly store: StorePort;
   readonly updateLog?: UpdateLogPort | undefined;
   readonly nowMs: () => number;
+  /** Called for each update that is counted or logged while a body is taken over. */
+  readonly onAdvanced?: (() => void) | undefined;
 }
 
 /** `closedBody`: undefined where this peer has to fetch one. */

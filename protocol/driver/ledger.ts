@@ -44,6 +44,8 @@ export class Ledger {
   /** That body has changed since: what is to be made good before the change is over. */
   #isStale = false;
   readonly #restrained: LoggedUpdate[] = [];
+  /** The own update that no checkpoint has yet: a kill may undo it, so nobody may have it from here. */
+  #untold: SignedUpdate | undefined;
   /** Digests by first round: every presence heard asks for one, and between two updates the answer is the same. */
   readonly #digests = new Map<number, { readonly version: number; readonly digest: ContentId }>();
 
@@ -184,15 +186,21 @@ export class Ledger {
     return this.#arithmetic.compress(delta, this.#own.residual);
   }
 
-  /** Counts this peer's own update and makes what compression dropped the new residual. Once for what is compressed. */
+  /** Counts the own update and makes what compression dropped the new residual. Nobody is told of it before `ownSaved`. */
   async adoptOwn(update: SignedUpdate, own: CompressedDelta): Promise<CountOutcome> {
     const { round } = update.announcement;
+    this.#untold = update;
     const outcome = await this.#releasing(own.decoded, () =>
       this.#admit(update, own.decoded, own.payload, round + PENDING_OWN_ROUNDS),
     );
     if (outcome.outcome === "counted") this.#own.add(update, own.residual);
     await this.#refresh();
     return outcome;
+  }
+
+  /** The own update is on disk with its residual. */
+  ownSaved(): void {
+    this.#untold = undefined;
   }
 
   /** Moves to `round` and closes the rounds below `closedRound`. */
@@ -244,6 +252,7 @@ export class Ledger {
   /** Counts those of `updates` whose round is open and whose payload is stored; logs those of closed rounds. */
   async #restore(updates: readonly SignedUpdate[]): Promise<void> {
     for (const update of updates) {
+      this.#modules.onAdvanced?.();
       const { round, payload: id } = update.announcement;
       if (round < this.closedRound) {
         this.#log.add(update);
@@ -288,7 +297,8 @@ export class Ledger {
   }
 
   /** Updates counted here in rounds >= fromRound, closed ones too as far back as the log goes; oldest first. */
-  inventory = (fromRound: number): readonly SignedUpdate[] => this.#log.from(fromRound);
+  inventory = (fromRound: number): readonly SignedUpdate[] =>
+    this.#log.from(fromRound).filter((update) => update !== this.#untold);
 
   /** Roots of the closed bodies of rounds >= fromRound that the inventory has led to. */
   closedRoots(fromRound: number): ReadonlyMap<number, BodyRoot> {
@@ -299,7 +309,7 @@ export class Ledger {
     if (this.#closed === undefined) return undefined;
     const { round: closedRound, root, tiles } = this.#closed;
     if (this.#log.roots(closedRound).get(closedRound) !== root) return undefined;
-    return { runId: this.#options.runId, closedRound, root, tiles, updates: this.#log.from(closedRound) };
+    return { runId: this.#options.runId, closedRound, root, tiles, updates: this.inventory(closedRound) };
   }
 
   tile(root: BodyRoot, index: number): Uint8Array | undefined {

@@ -46,6 +46,7 @@ export async function replay(
       const work = async () => {
         for (let update = left.shift(); update !== undefined; update = left.shift()) {
           await add(context, arithmetic, donor, update);
+          context.dispatch({ type: "advanced" });
         }
       };
       try {

@@ -1,6 +1,6 @@
 // The round logic's rules, taken from the run's configuration and the operator's wish.
 import { cohortOf } from "../core/cohort.ts";
-import type { RoundRules } from "../core/round-state.ts";
+import type { RoundRules } from "../core/rules.ts";
 import { sharesEmbedding } from "../core/run-config.ts";
 import { updateCodec } from "../core/update-codec.ts";
 import type { DriverOptions } from "./context.ts";

@@ -1,7 +1,7 @@
 // An own update is held by others before the swarm hears of it: a payload that only its author has dies with it, and an author
 // that few can reach would be asked by all. Waits a bounded time; decides nothing about rounds.
 import { isParticipating, type Member } from "../core/membership.ts";
-import { reachOf } from "../core/round-state.ts";
+import { reachOf } from "../core/rules.ts";
 import type { PeerId, SignedUpdate } from "../core/types.ts";
 import type { DriverContext } from "./context.ts";
 

@@ -116,6 +116,7 @@ async function fetchBody(
     idle.signal,
     (bytes, totalBytes) => {
       idle.touch();
+      context.dispatch({ type: "advanced" });
       note({ type: "sync-progress", donor, bytes, totalBytes });
     },
     {

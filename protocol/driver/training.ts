@@ -1,7 +1,7 @@
 // Local training on behalf of the round logic: one call of the trainer at a time, abortable, results kept until they
 // are published.
 import type { EffectOf } from "../core/round-events.ts";
-import { goesAhead } from "../core/round-state.ts";
+import { goesAhead } from "../core/rules.ts";
 import type { DriverContext } from "./context.ts";
 
 /**
@@ -60,7 +60,10 @@ export function warmUp(context: DriverContext): void {
   const { trainingLane, ledger, modules, dispatch, note, options } = context;
   const steps = options.config.training.embeddingWarmupSteps;
   trainingLane.enqueue(async (signal) => {
-    const onStep = (step: number) => note({ type: "warm-up-step", step, steps });
+    const onStep = (step: number) => {
+      note({ type: "warm-up-step", step, steps });
+      dispatch({ type: "advanced" });
+    };
     await modules.trainer.warmUp(ledger.body(), steps, onStep, signal);
     if (!signal.aborted) dispatch({ type: "warmed" });
   });

@@ -3,7 +3,8 @@
 import { EVERYBODY } from "../core/cohort.ts";
 import { transition } from "../core/round.ts";
 import type { Effect, EffectOf, RoundEvent } from "../core/round-events.ts";
-import { type BodyRoots, initialRoundState, type RoundRules, type RoundState } from "../core/round-state.ts";
+import { type BodyRoots, initialRoundState, type RoundState } from "../core/round-state.ts";
+import type { RoundRules } from "../core/rules.ts";
 import type { BodyRoot, PeerId, Presence } from "../core/types.ts";
 import type { UpdateId } from "../core/update-set.ts";
 

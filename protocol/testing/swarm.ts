@@ -67,6 +67,8 @@ export interface PeerOptions {
   /** Rows that the peer holds in variant trim; all where it is left out. */
   readonly rows?: readonly number[];
   readonly lacksModel?: boolean;
+  /** Virtual milliseconds, from and to, that a call of its arithmetic takes; the swarm's where it is left out. */
+  readonly arithmeticMs?: readonly [number, number];
   /** Is told how the peer's body comes to be, in all its lives. */
   readonly updateLog?: UpdateLogPort;
 }
@@ -115,7 +117,8 @@ export class Swarm {
   readonly network: SimulatedNetwork;
   readonly peers = new Map<PeerId, SwarmPeer>();
   readonly genesis: Float32Array;
-  readonly #nextArithmeticMs: () => number;
+  readonly #arithmeticMs: readonly [number, number];
+  readonly #paces: () => number;
   /** By closed root: the closed root before it and the updates between the two. */
   readonly #lineage = new Map<BodyRoot, { parent: BodyRoot; updates: UpdateAnnouncement[] }>();
 
@@ -134,9 +137,8 @@ export class Swarm {
       training: { localSteps: options.localSteps ?? 4, embeddingWarmupSteps },
       averaging: { maxRoundMs: 30_000, overlap: "off", ...averaging },
     });
-    const [least, most] = options.arithmeticMs ?? [0, 0];
-    const paces = seededRandom(seedOf("arithmetic", seed));
-    this.#nextArithmeticMs = () => Math.round(least + (most - least) * paces());
+    this.#arithmeticMs = options.arithmeticMs ?? [0, 0];
+    this.#paces = seededRandom(seedOf("arithmetic", seed));
     const good = { latencyMs: [5, 40], loss: 0, duplication: 0 } as const;
     this.codec = updateCodec(this.config, this.layout);
     this.network = new SimulatedNetwork(this.clock, seed, this.layout.total, { ...good, ...conditions });
@@ -257,7 +259,8 @@ export class Swarm {
         clock,
         arithmetic: (options) => {
           // Nobody lets time pass for a peer that is being started.
-          const nextMs = () => (peer.hasStarted ? this.#nextArithmeticMs() : 0);
+          const [least, most] = peer.options.arithmeticMs ?? this.#arithmeticMs;
+          const nextMs = () => (peer.hasStarted ? Math.round(least + (most - least) * this.#paces()) : 0);
           peer.arithmetic = distantArithmetic(options, { nextMs, clock });
           return peer.arithmetic;
         },
