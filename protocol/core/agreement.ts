@@ -83,6 +83,7 @@ function unanimousRound(
     const own = closedRoots.get(round);
     let votes = 0;
     for (const member of members.values()) {
+      if (votes > 0 && member.closedRoots === closedRoots) continue;
       const root = member.closedRoots.get(round);
       if (root === undefined || !counts(member)) continue;
       if (root !== own) return undefined;

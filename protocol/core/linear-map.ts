@@ -6,11 +6,24 @@ type Origin<Key, Value> =
   | { readonly map: Map<Key, Value> }
   | { readonly next: LinearMap<Key, Value>; readonly key: Key; readonly value: Value | undefined };
 
+/** A Map that a new version takes over as it is. */
+class Owned<Key, Value> {
+  readonly map: Map<Key, Value>;
+
+  constructor(map: Map<Key, Value>) {
+    this.map = map;
+  }
+
+  [Symbol.iterator](): MapIterator<[Key, Value]> {
+    return this.map.entries();
+  }
+}
+
 export class LinearMap<Key, Value> implements ReadonlyMap<Key, Value> {
   #origin: Origin<Key, Value>;
 
   constructor(entries: Iterable<readonly [Key, Value]> = []) {
-    this.#origin = { map: new Map(entries) };
+    this.#origin = { map: entries instanceof Owned ? entries.map : new Map(entries) };
   }
 
   get size(): number {
@@ -21,9 +34,21 @@ export class LinearMap<Key, Value> implements ReadonlyMap<Key, Value> {
   with(key: Key, value: Value | undefined): LinearMap<Key, Value> {
     const map = this.#map();
     const before = map.get(key);
-    const next = new LinearMap<Key, Value>();
-    next.#origin = { map };
     put(map, key, value);
+    return this.#followedBy(map, key, before);
+  }
+
+  /** As `with`, and the key is the last in order, wherever it was: the order of the newest version alone. */
+  withLast(key: Key, value: Value): LinearMap<Key, Value> {
+    const map = this.#map();
+    const before = map.get(key);
+    if (before !== undefined) map.delete(key);
+    map.set(key, value);
+    return this.#followedBy(map, key, before);
+  }
+
+  #followedBy(map: Map<Key, Value>, key: Key, before: Value | undefined): LinearMap<Key, Value> {
+    const next = new LinearMap<Key, Value>(new Owned(map));
     this.#origin = { next, key, value: before };
     return next;
   }

@@ -16,6 +16,7 @@ export interface Member {
   readonly distrusts: number;
 }
 
+/** Those heard last come last. */
 export type Members = LinearMap<PeerId, Member>;
 
 /** Of a peer that speaks at full rate. Others say how seldom they speak. */
@@ -74,11 +75,11 @@ export function withPresence(
   if (known !== undefined && presence.sequence <= known.presence.sequence) return members;
   let kept = members;
   if (known === undefined && members.size >= most) {
-    const forgotten = longestGone(members, nowMs) ?? longestSilent(members, presence, nowMs);
+    const forgotten = leastMissed(members, presence, nowMs);
     if (forgotten === undefined) return members;
     kept = members.with(forgotten, undefined);
   }
-  return kept.with(presence.author, {
+  return kept.withLast(presence.author, {
     presence,
     seenMs: nowMs,
     movedMs: known !== undefined && standsStill(known.presence, presence) ? known.movedMs : nowMs,
@@ -103,12 +104,29 @@ export function withClosedRoot(
   round: number,
   root: BodyRoot,
 ): ReadonlyMap<number, BodyRoot> {
-  if (root === NO_BODY) return roots ?? new Map();
+  if (root === NO_BODY) return roots ?? NO_ROOTS;
+  // What is said again, a thousand times a round.
+  if (roots?.get(round) === root && lastRound(roots) === round) return roots;
+  const followed = FOLLOWED_BY.get(roots ?? NO_ROOTS);
+  if (followed?.get(round) === root && lastRound(followed) === round) return followed;
   const exchanged = roots?.has(round) === true && roots.get(round) !== root;
   const kept = [...(exchanged ? [] : (roots ?? []))].filter(
     ([known]) => known < round && known > round - KEPT_CLOSED_ROOTS,
   );
-  return new Map([...kept, [round, root]]);
+  const next = new Map([...kept, [round, root]]);
+  FOLLOWED_BY.set(roots ?? NO_ROOTS, next);
+  return next;
+}
+
+const NO_ROOTS: ReadonlyMap<number, BodyRoot> = new Map();
+
+/** What a history led to last: those who agree share one map, and it is seen at a glance that they do. */
+const FOLLOWED_BY = new WeakMap<ReadonlyMap<number, BodyRoot>, ReadonlyMap<number, BodyRoot>>();
+
+function lastRound(roots: ReadonlyMap<number, BodyRoot>): number | undefined {
+  let last: number | undefined;
+  for (const round of roots.keys()) last = round;
+  return last;
 }
 
 export function distrust(members: Members, peer: PeerId, nowMs: number, firstMs = DISTRUST_MS): Members {
@@ -176,21 +194,15 @@ export function quorumOf(
   return Math.max(1, Math.ceil(quorum * Math.min(participating, cohort.size)));
 }
 
-function longestGone(members: Members, nowMs: number): PeerId | undefined {
-  let oldest: Member | undefined;
+/**
+ * Whom to forget for a newcomer: of those that are gone or speak seldom the one heard longest ago; none where the newcomer is
+ * not worth it. Those that were heard come in that order, so that it is among the first.
+ */
+function leastMissed(members: Members, newcomer: Presence, nowMs: number): PeerId | undefined {
   for (const member of members.values()) {
-    if (!isActive(member, nowMs) && (oldest === undefined || member.seenMs < oldest.seenMs)) oldest = member;
-  }
-  return oldest?.presence.author;
-}
-
-/** Of those that speak seldom the one heard longest ago; none where the newcomer is not worth it. */
-function longestSilent(members: Members, newcomer: Presence, nowMs: number): PeerId | undefined {
-  let oldest: Member | undefined;
-  for (const member of members.values()) {
+    if (!isActive(member, nowMs)) return member.presence.author;
     if (member.presence.intervalMs === undefined) continue;
-    if (oldest === undefined || member.seenMs < oldest.seenMs) oldest = member;
+    return newcomer.intervalMs !== undefined && isFresh(member, nowMs) ? undefined : member.presence.author;
   }
-  if (oldest === undefined || (newcomer.intervalMs !== undefined && isFresh(oldest, nowMs))) return undefined;
-  return oldest.presence.author;
+  return undefined;
 }
