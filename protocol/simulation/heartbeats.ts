@@ -5,6 +5,8 @@ import type { PeerId, Presence } from "../core/types.ts";
 
 /** Four heartbeats are less than the time after which a silent peer counts as gone. */
 const THINNED_TO = 4;
+/** As long as someone new has not heard everyone, all are delivered. */
+const ALL_NEW_MS = 10_000;
 
 interface Told {
   readonly what: string;
@@ -22,8 +24,13 @@ const SELDOM: Thinning = { isDue: true, standsForMore: false };
 
 export class Heartbeats {
   readonly #told = new Map<PeerId, Told>();
+  #newcomerMs = Number.NEGATIVE_INFINITY;
 
-  hear(presence: Presence): Thinning {
+  newcomer(nowMs: number): void {
+    this.#newcomerMs = nowMs;
+  }
+
+  hear(presence: Presence, nowMs: number): Thinning {
     const { author, phase, round, root, closedRound, closedRoot, openUpdates, leaving, intervalMs } =
       presence;
     // Who speaks seldom is counted by how often it is heard.
@@ -34,7 +41,8 @@ export class Heartbeats {
     const updates = `${closedRound}/${openUpdates}`;
     const what = `${phase}/${round}/${root}/${closedRoot}/${updates}/${leaving}`;
     const told = this.#told.get(author);
-    const repeats = told?.what === what ? told.repeats + 1 : 0;
+    const isRepeated = told?.what === what && nowMs - this.#newcomerMs > ALL_NEW_MS;
+    const repeats = isRepeated ? told.repeats + 1 : 0;
     this.#told.set(author, { what, updates, repeats });
     return { isDue: repeats % THINNED_TO === 0, standsForMore: repeats > 0 };
   }

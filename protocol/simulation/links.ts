@@ -122,6 +122,8 @@ export class Links {
   }
 
   connection(from: string, to: string): Queue {
+    // One that nothing holds back is always free.
+    if (this.connectionRate === Number.POSITIVE_INFINITY) return { freeMs: 0 };
     return queueOf(this.#connections, `${from}>${to}`);
   }
 

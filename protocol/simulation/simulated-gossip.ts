@@ -29,6 +29,11 @@ export class SimulatedGossip {
     this.#parts = parts;
   }
 
+  /** A peer that has just started has heard nobody. */
+  starts(): void {
+    this.#heartbeats.newcomer(this.#parts.clock.nowMs());
+  }
+
   forget(peer: PeerId): void {
     this.#heartbeats.forget(peer);
   }
@@ -46,9 +51,12 @@ export class SimulatedGossip {
   }
 
   presence(self: PeerId, presence: Presence): void {
+    const { clock, stations, network } = this.#parts;
+    // Said before it is connected with anyone: the next one is not its repetition.
+    if (network.model.connections !== undefined && !stations.has(self)) return;
     const deliver = ({ listener }: Station, from: PeerId) => listener.onPresence(presence, from);
     const thinning =
-      this.#parts.network.model.thinHeartbeats === true ? this.#heartbeats.hear(presence) : undefined;
+      network.model.thinHeartbeats === true ? this.#heartbeats.hear(presence, clock.nowMs()) : undefined;
     if (this.#isLarge) {
       const { isDue = true, standsForMore = false } = thinning ?? {};
       this.#flood(self, this.#parts.network.sizes.presence, isDue ? deliver : undefined, standsForMore);

@@ -98,6 +98,7 @@ export class SimulatedNetwork {
   /** Plugs a peer in: it connects, and both sides hear of it. */
   plug(peer: PeerId, station: Station): void {
     this.#stations.set(peer, station);
+    this.#gossip.starts();
     this.topology.add(peer);
     this.#connect(peer);
     this.#lookAgain(peer);
