@@ -136,6 +136,7 @@ describe("a peer in a swarm beyond its cohort", () => {
         bench.state = { ...bench.state, roots, closedRoots: new Map([[2, roots.closedRoot]]) };
       }
       const names = ["ada", "bea", "cleo", "dora", "eve", "fay", "gil", "hal", "ida", "jo"];
+      names.push("kim", "lea", "mia", "noa");
       for (const [at, name] of names.entries()) {
         bench.hear(name, {
           lineage: at % 2 === 0 ? "body" : "odd",

@@ -71,6 +71,51 @@ describe("how often a peer speaks", () => {
   });
 });
 
+describe("a peer that has just started", () => {
+  const meets = (bench: Bench, others: number) => {
+    for (let at = 0; at < others; at++) bench.put({ type: "peer-connected", peer: `other-${at}` });
+  };
+
+  it("speaks at once where it has met few", () => {
+    const bench = new Bench({ cohort: ranked(4, RANKS - 1) }, { round: 3 });
+    meets(bench, 7);
+    expect(bench.take("send-presence").length).toBe(1);
+  });
+
+  it("listens first where it has met many, and is not heard where enough others are", () => {
+    const bench = new Bench({ cohort: ranked(4, 0.9 * RANKS) }, { round: 3 });
+    meets(bench, 8);
+    bench.take("send-presence");
+    for (let at = 0; at < 100; at++) bench.wait(10).hear(`other-${at}`);
+    bench.wait(4_000);
+    expect(bench.take("send-presence")).toEqual([]);
+    expect(bench.state.cadence.intervalMs).toBeGreaterThanOrEqual(30_000);
+  });
+
+  it("is heard where it is drawn before enough others", () => {
+    const bench = new Bench({ cohort: ranked(4, 0) }, { round: 3 });
+    meets(bench, 8);
+    bench.take("send-presence");
+    for (let at = 0; at < 100; at++) bench.wait(10).hear(`other-${at}`);
+    bench.wait(1_000);
+    expect(bench.take("send-presence").length).toBe(1);
+  });
+
+  it("goes on speaking in turn with thousands when it finds out how many they are", () => {
+    const bench = new Bench({ cohort: ranked(4, 0.9 * RANKS), mostMembers: 100 }, { round: 3 });
+    crowd(bench, 20, 30_000, 20_000);
+    bench.take("send-presence");
+    const before = bench.state;
+    crowd(bench, 4_000, 1_000_000, 20_000);
+    const share = ({ told, cadence }: typeof before, nowMs: number) =>
+      (nowMs - told.atMs) / cadence.intervalMs!;
+    const { state, nowMs } = bench;
+    expect(state.cadence.intervalMs).toBeGreaterThan(10 * before.cadence.intervalMs!);
+    expect(share(state, nowMs)).toBeGreaterThan(share(before, nowMs - 20_000));
+    expect(bench.take("send-presence")).toEqual([]);
+  });
+});
+
 describe("a peer that speaks seldom", () => {
   it("is there until it has missed five of its own presences, and is not waited for", () => {
     const bench = new Bench({ cohort: ranked(4, 0) }, { round: 3, publishedRound: 3 });

@@ -23,8 +23,13 @@ const LEAST_SELDOM_MS = 2 * PRESENCE_INTERVAL_MS;
 export const MAX_PRESENCE_INTERVAL_MS = 3_600_000;
 /** Some 500 presences: the estimate's error is 5%. */
 const WINDOW_MS = 120_000;
-/** Before it has listened so long a peer believes what others say of the swarm's size. */
-const ENOUGH_MS = 60_000;
+/** Before it has listened so long a peer believes what others say of the swarm's size, too. */
+export const ENOUGH_MS = 60_000;
+/**
+ * A peer that has not listened enough speaks no more often than this, once it speaks seldom: where thousands start together, each
+ * would take the swarm for the few it has heard so far. Who announces no more says nothing of the swarm's size.
+ */
+const FIRST_SELDOM_MS = 30_000;
 const KEPT_INTERVALS = 15;
 /** A presence counts at most this many times the median of what others announce: one liar is a few peers, not a thousand. */
 const MOST_OF_MEDIAN = 4;
@@ -63,11 +68,13 @@ export function crowdSize(crowd: Crowd, members: Members, nowMs: number): number
   }
   if (crowd.intervalsMs.length === 0) return often;
   const listenedMs = nowMs - crowd.sinceMs;
-  if (listenedMs < ENOUGH_MS) {
-    return often + Math.max(seldom, (SELDOM_PER_SECOND * medianOf(crowd.intervalsMs)) / 1_000);
-  }
   // Of presences at intervals I heard in a window W each stands for I / W peers, whichever of them were heard.
-  return often + decayed(crowd, nowMs) / WINDOW_MS / (1 - Math.exp(-listenedMs / WINDOW_MS));
+  const heard = decayed(crowd, nowMs) / WINDOW_MS / (1 - Math.exp(-listenedMs / WINDOW_MS));
+  if (listenedMs >= ENOUGH_MS) return often + heard;
+  if (crowd.intervalsMs.length >= KEPT_INTERVALS) return often + Math.max(seldom, heard);
+  const median = medianOf(crowd.intervalsMs);
+  const told = median > FIRST_SELDOM_MS ? (SELDOM_PER_SECOND * median) / 1_000 : 0;
+  return often + Math.max(seldom, told);
 }
 
 const decayed = ({ sumMs, atMs }: Crowd, nowMs: number): number =>
@@ -98,6 +105,11 @@ export interface CadenceOf {
   readonly crowd: Crowd;
 }
 
+/**
+ * By their ranks so many times as many may speak as are wanted; those that hear enough others before them do not. With as many as
+ * are wanted, a size guessed a quarter too high would leave places empty, and hundreds make an update each to fill them.
+ */
+const SPEAKERS_DRAWN = 2;
 /** Where fewer speak up than should, twice as many may for each such time that a round goes on. */
 const SPEAK_UP_MS = 20_000;
 
@@ -118,12 +130,13 @@ export function cadenceOf(
     if (drawnBefore(cohort, round, peer, self)) before++;
   }
   const doublings = speaking < cohort.size / 2 ? Math.floor(ageMs / SPEAK_UP_MS) : 0;
-  const share = (wanted / size) * 2 ** Math.min(doublings, 40);
+  const share = ((SPEAKERS_DRAWN * wanted) / size) * 2 ** Math.min(doublings, 40);
   if (!sitsOut && before < wanted && cohort.rank(round, self) < share * RANKS) return often;
   // Not all at the same pace, or those that began together would go on speaking together.
   const pace = 0.75 + cohort.rank(0, self) / RANKS / 2;
   const seldomMs = (pace * 1_000 * (size - cohort.size)) / SELDOM_PER_SECOND;
-  const intervalMs = Math.round(Math.min(Math.max(seldomMs, LEAST_SELDOM_MS), MAX_PRESENCE_INTERVAL_MS));
+  const leastMs = nowMs - crowd.sinceMs < ENOUGH_MS ? FIRST_SELDOM_MS : LEAST_SELDOM_MS;
+  const intervalMs = Math.round(Math.min(Math.max(seldomMs, leastMs), MAX_PRESENCE_INTERVAL_MS));
   return { ...often, intervalMs };
 }
 

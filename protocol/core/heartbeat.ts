@@ -1,7 +1,7 @@
 // Presence: what others say, what is said to them, and who has fallen silent. A presence that shows other updates
 // than ours starts anti-entropy: the one that lacks something asks.
 import { RANKS } from "./cohort.ts";
-import { cadenceOf, withSeldom } from "./crowd.ts";
+import { cadenceOf, ENOUGH_MS, withSeldom } from "./crowd.ts";
 import {
   ACTIVE_MS,
   activeUntilMs,
@@ -24,6 +24,12 @@ const LOOK_AROUND_MS = 1_000;
 const LOOK_AT_MANY_MS = 4_000;
 const MANY_MEMBERS = 64;
 const NEWCOMER_MS = 5_000;
+/**
+ * Who starts with so many connections listens for so long before its first word, or half of it, by its rank: those that a large
+ * swarm needs to hear are heard first, and the others find out that they are not needed.
+ */
+const MANY_CONNECTIONS = 8;
+const FIRST_WORD_MS = 4_000;
 /** Of hundreds not everyone is asked before a round is closed without some: what eight others do not know hardly anyone does. */
 const ASKED_OF_MANY = 8;
 const SELDOM = "seldom";
@@ -49,7 +55,9 @@ export function onPresence(turn: Turn, event: EventOf<"presence">) {
     note(turn, { type: "peer-joined", peer, name, round });
     change(turn, { newcomerMs: nowMs });
   }
-  if (lacksSomething(state, members.get(peer)!, sameUpdates)) reconcile(turn, peer);
+  // Where a round's updates are just coming in everyone differs from everyone: to ask one of many says as much as to ask each.
+  const waits = members.size > MANY_MEMBERS && nowMs - state.reconcileMs < RECONCILE_INTERVAL_MS;
+  if (!waits && lacksSomething(state, members.get(peer)!, sameUpdates)) reconcile(turn, peer);
 }
 
 export function onReconciled(turn: Turn, { peer }: EventOf<"reconciled">) {
@@ -85,6 +93,7 @@ export function noticeSilence(turn: Turn) {
 export function tellPresence(turn: Turn) {
   if (turn.state.phase === "done") return;
   lookAround(turn);
+  if (listens(turn)) return;
   const { told, cadence } = turn.state;
   const sinceMs = turn.nowMs - told.atMs;
   const what = standing(turn.state);
@@ -101,24 +110,35 @@ export function tellPresence(turn: Turn) {
 
 /** A peer that has just connected hears where we stand without waiting for the interval. */
 export function onPeerConnected(turn: Turn) {
-  const { told, cadence, members } = turn.state;
+  const { told, cadence, members, met } = turn.state;
+  change(turn, { met: met + 1 });
   if (cadence.intervalMs === undefined && members.size <= MANY_MEMBERS)
     change(turn, { told: { ...told, what: "" } });
 }
 
+const listens = ({ state, nowMs }: Turn): boolean =>
+  state.met >= MANY_CONNECTIONS && nowMs - state.startedMs < (FIRST_WORD_MS * (1 + lotOf(state))) / 2;
+
 /** Finds out anew how often this peer has to speak: in every round, and as the swarm grows and shrinks. */
 function lookAround(turn: Turn) {
   const { state, nowMs } = turn;
-  const { self, round, rules, members, crowd, cadence, roundStartsMs, startedMs } = state;
-  const isNews = members.size > MANY_MEMBERS && members.size > 2 * cadence.size;
-  const everyMs = members.size > MANY_MEMBERS ? LOOK_AT_MANY_MS : LOOK_AROUND_MS;
+  const { self, round, rules, members, crowd, cadence, roundStartsMs, startedMs, told } = state;
   const sitsOut = state.satOutRound === round;
   const isKnown = cadence.round === round && !(sitsOut && cadence.intervalMs === undefined);
-  if (isKnown && nowMs - cadence.atMs < everyMs && !isNews) return;
+  if (isKnown && nowMs - cadence.atMs < lookEveryMs(turn)) return;
   const ageMs = nowMs - (roundStartsMs.get(round) ?? startedMs);
-  change(turn, {
-    cadence: cadenceOf({ self, cohort: rules.cohort, round, ageMs, sitsOut, members, crowd }, nowMs),
-  });
+  const next = cadenceOf({ self, cohort: rules.cohort, round, ageMs, sitsOut, members, crowd }, nowMs);
+  change(turn, { cadence: next });
+  if (told.what !== SELDOM || cadence.intervalMs === undefined || next.intervalMs === undefined) return;
+  // The share of the interval that has passed stays: thousands that think the swarm larger all at once go on speaking in turn.
+  const sinceMs = ((nowMs - told.atMs) * next.intervalMs) / cadence.intervalMs;
+  change(turn, { told: { ...told, atMs: nowMs - sinceMs } });
+}
+
+function lookEveryMs({ state: { members, startedMs, cadence }, nowMs }: Turn): number {
+  const isNews = members.size > MANY_MEMBERS && members.size > 2 * cadence.size;
+  if (isNews || nowMs - startedMs < NEWCOMER_MS) return PRESENCE_GAP_MS;
+  return members.size > MANY_MEMBERS && nowMs - startedMs > ENOUGH_MS ? LOOK_AT_MANY_MS : LOOK_AROUND_MS;
 }
 
 /** Asks near peers that were not asked since `sinceMs` for their updates; false where there is nobody left to ask. */
@@ -182,6 +202,7 @@ function reconcile(turn: Turn, peer: string) {
   change(turn, {
     reconciling: new Set(reconciling).add(peer),
     reconciledMs: reconciledMs.with(peer, turn.nowMs),
+    reconcileMs: turn.nowMs,
   });
   ask(turn, { type: "reconcile", peer, fromRound: roots.closedRound });
 }

@@ -72,7 +72,12 @@ export function fetchDue(turn: Turn) {
   // Without a body there is nothing to count them in; they are wanted until there is one.
   if (!holdsBody(turn.state)) return;
   let free = CONCURRENT_FETCHES;
-  for (const { fetching } of turn.state.wanted.values()) if (fetching && --free <= 0) return;
+  let isDue = false;
+  for (const { fetching, notBeforeMs } of turn.state.wanted.values()) {
+    if (fetching && --free <= 0) return;
+    isDue ||= !fetching && notBeforeMs <= turn.nowMs;
+  }
+  if (!isDue) return;
   const due = [...turn.state.wanted]
     .filter(([, { fetching, notBeforeMs }]) => !fetching && notBeforeMs <= turn.nowMs)
     .filter(([, { id }]) => !isSurplus(turn.state, id))

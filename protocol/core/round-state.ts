@@ -75,6 +75,8 @@ export interface RoundState {
   /** What is heard of those that speak seldom, and how often this peer speaks therefore. */
   readonly crowd: Crowd;
   readonly cadence: Cadence;
+  /** Connections that were made since the start, whether they are still there or not. */
+  readonly met: number;
   /** When a peer was last heard that was not there before. */
   readonly newcomerMs: number;
   /** Statement by author of the updates counted in each open round. */
@@ -86,6 +88,8 @@ export interface RoundState {
   /** Peers whose inventory is being fetched, and when each was last asked. */
   readonly reconciling: ReadonlySet<PeerId>;
   readonly reconciledMs: LinearMap<PeerId, number>;
+  /** When any was last asked. */
+  readonly reconcileMs: number;
   /** Until then nobody can have fallen silent. */
   readonly quietUntilMs: number;
   /** When all members were last looked at. */
@@ -131,12 +135,14 @@ export function initialRoundState(initial: InitialState, nowMs: number): RoundSt
     members: new LinearMap(),
     crowd: newCrowd(nowMs),
     cadence: { round: initial.round, atMs: nowMs, size: 1, intervalMs: undefined },
+    met: 0,
     newcomerMs: nowMs,
     counted: countedByRound(counted),
     wanted: new LinearMap(),
     refused: new Map(),
     reconciling: new Set(),
     reconciledMs: new LinearMap(),
+    reconcileMs: Number.NEGATIVE_INFINITY,
     quietUntilMs: nowMs,
     lookedMs: nowMs,
     pace: NO_PACE,
