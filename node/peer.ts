@@ -233,11 +233,6 @@ async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running
     },
     signal,
   );
-  if (created.trainTokensBefore !== undefined) {
-    const change = { tokensBefore: created.trainTokensBefore, tokens: prepared.trainTokens };
-    log.warn(change, "the text has changed: tokenizer and embeddings stay, and a new pass over it begins");
-    emit({ event: "text-changed", ...change });
-  }
   measurements.trainerCreated(created, prepared);
   const { variant } = runConfig;
   log.info({ ...created, vocabularySize: prepared.vocabularySize, variant }, "ready to train");

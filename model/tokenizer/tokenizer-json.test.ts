@@ -139,11 +139,34 @@ describe("a tokenizer.json", () => {
     ["with an id that is none", (j) => (j.model.vocab.ĠĠĠĠ = -1), TokenizerUnreadableError, /-1/],
     ["with a merge of nothing", (j) => j.model.merges.push(["Ġ", "qqq"]), TokenizerUnreadableError, /qqq/],
     ["without merges", (j) => delete j.model.merges, TokenizerUnreadableError, /"merges"/],
+    [
+      "that goes over a text again and again",
+      (j) => (j.normalizer = { type: "Sequence", normalizers: Array(9).fill({ type: "NFC" }) }),
+      UnsupportedTokenizerError,
+      /9 normalizers/,
+    ],
     ["without a vocabulary", (j) => delete j.model.vocab, TokenizerUnreadableError, /"vocab"/],
   ])("%s is refused with the cause", (_, change, type, message) => {
     const read = () => Tokenizer.fromJson(changed(change));
     expect(read).toThrow(type);
     expect(read).toThrow(message);
+  });
+
+  test("that is nested without end is refused", () => {
+    const [opened, closed] = ['{"type":"Sequence","normalizers":[', "]}"].map((part) => part.repeat(20_000));
+    const json = changed((root) => (root.normalizer = "NORMALIZER"));
+    const read = () => Tokenizer.fromJson(json.replace('"NORMALIZER"', `${opened}${closed}`));
+    expect(read).toThrow(TokenizerUnreadableError);
+    expect(read).toThrow("nested too deep");
+  });
+
+  test("may have more added tokens than a call has arguments", () => {
+    const json = changed((root) => {
+      root.added_tokens = Array.from({ length: 300_000 }, (_, at) => ({
+        ...{ id: 1000 + at, content: `<|${at}|>`, special: true },
+      }));
+    });
+    expect(Tokenizer.fromJson(json).vocabularySize).toBe(301_000);
   });
 
   test("that is no JSON, or JSON of something else, is refused", () => {

@@ -17,6 +17,8 @@ import { GPT2_PATTERN } from "./word-splitter.ts";
 /** What other tokenizers call the token between documents, most specific first. */
 const END_OF_TEXT_NAMES = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>"];
 const NORMALIZATION_FORMS: readonly string[] = ["NFC", "NFD", "NFKC", "NFKD"];
+/** Each goes over all of a text; one is usual. */
+const MOST_NORMALIZATIONS = 8;
 /** A hole costs a row of embedding; an id far beyond the number of tokens is a mistake, not a vocabulary. */
 const LARGEST_ID = 2 ** 21;
 
@@ -75,6 +77,15 @@ export function writeTokenizerJson(definition: TokenizerDefinition): string {
  * @throws TokenizerUnreadableError, NotByteLevelError, MissingBytesError, UnsupportedTokenizerError
  */
 export function parseTokenizerJson(text: string): TokenizerDefinition {
+  try {
+    return parseDefinition(text);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new TokenizerUnreadableError("it is nested too deep", { cause });
+  }
+}
+
+function parseDefinition(text: string): TokenizerDefinition {
   const root = record(parseJson(text), "the file");
   const model = record(root.model, '"model"');
   const type = model.type ?? ("merges" in model ? "BPE" : "unnamed");
@@ -87,6 +98,12 @@ export function parseTokenizerJson(text: string): TokenizerDefinition {
   }
   const pattern = readPreTokenizer(root.pre_tokenizer);
   const normalizations = readNormalizer(root.normalizer);
+  if (normalizations.length > MOST_NORMALIZATIONS) {
+    throw new UnsupportedTokenizerError(
+      `${normalizations.length} normalizers`,
+      `use one with ${MOST_NORMALIZATIONS} at most`,
+    );
+  }
   const { tokens, specialTokens } = readVocabulary(model.vocab, root.added_tokens);
   const idOfToken = new Map<string, number>();
   tokens.forEach((token, id) => {
@@ -197,7 +214,7 @@ function readVocabulary(vocabulary: unknown, added: unknown) {
     if (END_OF_TEXT_NAMES.includes(token)) specialTokens.push({ id, content: token });
     else tokens[id] = token;
   }
-  const length = Math.max(tokens.length, ...specialTokens.map(({ id }) => id + 1));
+  const length = specialTokens.reduce((longest, { id }) => Math.max(longest, id + 1), tokens.length);
   return { tokens: Array.from({ length }, (_, id) => tokens[id]), specialTokens };
 }
 

@@ -25,6 +25,10 @@ export function watchTrainer({ log, emit, measurements }: TrainerWatchers): Trai
       );
       emit({ event: "trainer-crashed", cause: cause.clause, signal, exitCode, crashes, restartInMs });
     },
+    onTextChanged(change) {
+      log.warn(change, "the text has changed: tokenizer and embeddings stay, and a new pass over it begins");
+      emit({ event: "text-changed", ...change });
+    },
     onSkipped(steps, total) {
       measurements.stepsSkipped(total);
       log.info({ steps, total }, "the loss was scaled too far for float16: skipped");

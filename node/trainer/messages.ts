@@ -67,6 +67,7 @@ export interface CreateOptions {
 
 export interface CreateResult {
   readonly device: Device;
+  readonly trainTokens: number;
   /** Where the text is another than the one that was trained on last: how much that was. */
   readonly trainTokensBefore: number | undefined;
   readonly bodyParameters: number;

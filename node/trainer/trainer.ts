@@ -22,6 +22,8 @@ import type { TrainerProcess } from "./trainer-process.ts";
 export interface TrainerOptions extends SupervisorOptions {
   /** Training goes on after a crash, from what the last checkpoint has; `undefined` where there was none. */
   readonly onResume?: ((progress: RoundProgress | undefined) => void) | undefined;
+  /** The text is another than the one that was trained on last. */
+  readonly onTextChanged?: ((change: { tokensBefore: number; tokens: number }) => void) | undefined;
   /** Steps moved nothing because the loss was scaled too far for float16; `total` of them in this peer's life. */
   readonly onSkipped?: ((steps: number, total: number) => void) | undefined;
 }
@@ -29,6 +31,7 @@ export interface TrainerOptions extends SupervisorOptions {
 export class Trainer implements TrainerPort {
   readonly #supervisor: Supervisor;
   readonly #onResume: TrainerOptions["onResume"];
+  readonly #onTextChanged: TrainerOptions["onTextChanged"];
   readonly #onSkipped: TrainerOptions["onSkipped"];
   #rows: Int32Array | undefined;
   #parameters: SharedParameters | undefined;
@@ -40,8 +43,9 @@ export class Trainer implements TrainerPort {
   #entered: TrainerMethods["enterGroup"]["args"] | undefined;
   #enough: TrainerMethods["endRound"]["args"] | undefined;
 
-  constructor({ onResume, onSkipped, ...options }: TrainerOptions = {}) {
+  constructor({ onResume, onTextChanged, onSkipped, ...options }: TrainerOptions = {}) {
     this.#onResume = onResume;
+    this.#onTextChanged = onTextChanged;
     this.#onSkipped = onSkipped;
     this.#supervisor = new Supervisor((process) => this.#restore(process), options);
   }
@@ -82,6 +86,7 @@ export class Trainer implements TrainerPort {
     // Whatever device was the fastest, it stays: another one gives other bits.
     this.#created = { ...options, device: result.device };
     this.#progressRound = result.progressRound;
+    this.#tellOfText(result);
     this.#skippedSteps = result.resumed?.skippedSteps ?? 0;
     return result;
   }
@@ -212,12 +217,18 @@ export class Trainer implements TrainerPort {
     };
   }
 
+  #tellOfText({ trainTokensBefore, trainTokens }: Pick<CreateResult, "trainTokensBefore" | "trainTokens">) {
+    if (trainTokensBefore === undefined) return;
+    this.#onTextChanged?.({ tokensBefore: trainTokensBefore, tokens: trainTokens });
+  }
+
   async #restore({ caller }: TrainerProcess): Promise<void> {
     if (this.#prepared === undefined) return;
     await caller.call("prepare", this.#prepared);
     if (this.#created === undefined) return;
     const held = { ...this.#created, genesis: this.#held.gather(this.#created.genesis) };
-    const { resumed } = await caller.call("create", held);
+    const { resumed, ...text } = await caller.call("create", held);
+    this.#tellOfText(text);
     // Before it was collected, the group's base is in a checkpoint only by chance. Twice is as good as once.
     if (this.#entered !== undefined) await caller.call("enterGroup", this.#entered);
     if (this.#enough !== undefined) await caller.call("endRound", this.#enough);

@@ -146,6 +146,7 @@ async function create(options: CreateOptions): Promise<CreateResult> {
   const before = checkpoint?.batchPosition as BatchPosition | undefined;
   return {
     device,
+    trainTokens: tokens.train.tokens,
     trainTokensBefore: before === undefined || isTakenOver(tokens.train, before) ? undefined : before.tokens,
     bodyParameters,
     embeddingParameters: embedding.length,
