@@ -103,6 +103,7 @@ class RoundDriver implements Driver {
     payload: (id) => this.#modules.store.payload(id),
     inventory: (fromRound) => this.#running?.context.ledger.inventory(fromRound) ?? [],
     closedRoots: (fromRound) => this.#running?.context.ledger.closedRoots(fromRound) ?? new Map(),
+    isOpposed: (update) => this.#running?.context.ledger.isOpposed(update) ?? false,
     snapshot: () => this.#running?.context.ledger.snapshot(),
     tile: (root, index) => this.#running?.context.ledger.tile(root, index),
     offer: async (update, from) => (await this.#running?.exchange.offered(update, from)) ?? false,

@@ -32,6 +32,8 @@ export interface ServedContent {
    * is believed only together with the body that it is of: a peer that says no roots gives no body to anyone.
    */
   closedRoots?(fromRound: number): ReadonlyMap<number, BodyRoot>;
+  /** Whether one of these updates is in no body although its round is closed. */
+  isOpposed?(update: SignedUpdate): boolean;
   snapshot(): SnapshotManifest | undefined;
   /** Bytes (float32 little-endian) of one tile of the body whose root is `root`, if it is the one we serve. */
   tile(root: string, index: number): Uint8Array | undefined;
@@ -198,6 +200,8 @@ export interface ProtocolCheckpoint {
   readonly presenceSequence: number;
   /** Keys of the updates of open rounds that came when this peer stood in a later one. */
   readonly late?: readonly string[] | undefined;
+  /** Keys of the updates of closed rounds that the run's defence has left out. */
+  readonly opposed?: readonly string[] | undefined;
   /** Of a newcomer: updates that it has yet to make before one counts whole. */
   readonly probation?: number | undefined;
 }

@@ -23,6 +23,7 @@ interface Meta {
   readonly publishedRound: number;
   readonly probation?: number | undefined;
   readonly late?: readonly string[] | undefined;
+  readonly opposed?: readonly string[] | undefined;
   readonly presenceSequence: number;
   readonly updates: readonly StoredUpdate[];
   readonly pendingOwn: readonly StoredUpdate[];
@@ -153,14 +154,24 @@ export async function readProtocolCheckpoint(
 }
 
 function toContainer(checkpoint: ProtocolCheckpoint): Container {
-  const { closedRound, round, publishedRound, probation, presenceSequence, updates, pendingOwn, late } =
-    checkpoint;
+  const {
+    closedRound,
+    round,
+    publishedRound,
+    probation,
+    presenceSequence,
+    updates,
+    pendingOwn,
+    late,
+    opposed,
+  } = checkpoint;
   const meta: Meta = {
     closedRound,
     round,
     publishedRound,
     probation,
     late,
+    opposed,
     presenceSequence,
     updates: updates.map(storeUpdate),
     pendingOwn: pendingOwn.map(storeUpdate),

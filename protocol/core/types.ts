@@ -91,6 +91,8 @@ export interface Inventory {
   readonly updates: readonly SignedUpdate[];
   /** Roots of its bodies at the start of closed rounds, by round, as far back as it knows them; the last is its newest. */
   readonly closedRoots: ReadonlyMap<number, BodyRoot>;
+  /** Those of the updates that the run's defence has left out of the closed body: it does not carry them. */
+  readonly opposed?: readonly SignedUpdate[] | undefined;
 }
 
 /** Why a peer is penalised. Each has a weight in protocol/net/scoring.ts. */

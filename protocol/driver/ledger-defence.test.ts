@@ -4,6 +4,7 @@ import { parameterLayout } from "../core/layout.ts";
 import { parseRunConfig } from "../core/run-config.ts";
 import type { SignedUpdate } from "../core/types.ts";
 import { sha256, sha256Hex } from "../net/hash.ts";
+import { pageOf } from "../net/inventory-pages.ts";
 import { MemoryDisk, memoryStore } from "../simulation/memory-store.ts";
 import { Power } from "../simulation/power.ts";
 import { Ledger } from "./ledger.ts";
@@ -48,20 +49,29 @@ async function openLedger(own: Float32Array) {
   }
   const made = await ledger.compress(own.slice());
   await ledger.adoptOwn(updateOf("me", made.payload), made);
-  return ledger;
+  return { ledger, modules };
+}
+
+type Opened = Awaited<ReturnType<typeof openLedger>>;
+
+/** Takes the body over that the ledger holds already, from one whose log has the own update in it, opposed or not. */
+async function adoptAgain({ ledger }: Opened, wasOpposed: boolean): Promise<Float32Array> {
+  const { closedRound, closedBody, updates } = ledger.checkpoint();
+  const opposed = updates.filter(({ announcement }) => wasOpposed && announcement.author === "me");
+  await ledger.adopt(ledger.snapshot()!, closedBody, closedRound, { updates, opposed });
+  return ledger.checkpoint().residual;
 }
 
 describe("a round that is closed", () => {
   it("gives an own update that was left out back to the residual, and keeps all others' books", async () => {
     const own = waves(0.05, -1);
-    const ledger = await openLedger(own);
+    const { ledger } = await openLedger(own);
     expect(ledger.checkpoint().pendingOwn).toHaveLength(1);
     await ledger.open(1, 1);
-    const { residual, pendingOwn } = ledger.checkpoint();
+    const { residual } = ledger.checkpoint();
     residual.forEach((value, at) => {
       expect(value).toBeCloseTo(own[at]!, 7);
     });
-    expect(pendingOwn).toEqual([]);
     const said = ledger.takeRestrained().map(({ update, restraint }) => {
       return [update.announcement.author, restraint!.why, Math.round(1_000 * restraint!.kept) / 1_000];
     });
@@ -71,13 +81,37 @@ describe("a round that is closed", () => {
       ["thief", "copied", 0],
     ]);
     expect(ledger.takeRestrained()).toEqual([]);
-    // For good: the log has it, and yet nothing moves when the round is left behind.
+    // The log has it, and yet nothing moves when the round is left behind.
     await ledger.open(2, 2);
     expect(ledger.checkpoint().residual).toEqual(residual);
   });
 
+  it("and its books follow the body: another one that was left whole by carries the update, and is believed so", async () => {
+    const own = waves(0.05, -1);
+    const opened = await openLedger(own);
+    await opened.ledger.open(1, 1);
+    const sizes = (values: Float32Array) => Math.max(...values.map(Math.abs));
+    const [before] = [sizes(opened.ledger.checkpoint().residual)];
+    expect(sizes(await adoptAgain(opened, true))).toBeCloseTo(before, 7);
+    expect(sizes(await adoptAgain(opened, false))).toBeCloseTo(0, 7);
+    expect(sizes(await adoptAgain(opened, true))).toBeCloseTo(before, 7);
+  });
+
+  it("is known for what it left out after a restart, and to others", async () => {
+    const { ledger, modules } = await openLedger(waves(0.05, -1));
+    await ledger.open(1, 1);
+    const { updates, ...start } = ledger.checkpoint();
+    expect(start.opposed).toHaveLength(1);
+    const arithmetic = new LocalArithmetic(options);
+    const again = { ...options, runId: RUN_ID, self: "me" };
+    const restarted = await Ledger.open(again, { ...modules, arithmetic }, start, updates);
+    const { opposed } = pageOf(restarted, { fromRound: 0 });
+    expect(opposed?.map(({ announcement }) => announcement.author)).toEqual(["me"]);
+    expect(await adoptAgain({ ledger: restarted, modules }, true)).toEqual(start.residual);
+  });
+
   it("keeps of an own update that was scaled down nothing: what is above the bound is gone", async () => {
-    const ledger = await openLedger(waves(0.05, 50));
+    const { ledger } = await openLedger(waves(0.05, 50));
     await ledger.open(1, 1);
     const { residual, pendingOwn } = ledger.checkpoint();
     residual.forEach((value) => {

@@ -20,7 +20,7 @@ export interface LedgerModules {
 /** `closedBody`: undefined where this peer has to fetch one. */
 export type LedgerStart = Pick<
   ProtocolCheckpoint,
-  "closedRound" | "round" | "residual" | "pendingOwn" | "late"
+  "closedRound" | "round" | "residual" | "pendingOwn" | "late" | "opposed"
 > & {
   readonly closedBody: Float32Array | undefined;
 };

@@ -11,6 +11,7 @@ import { updateWeight } from "../core/run-config.ts";
 import {
   type BodyRoot,
   type ContentId,
+  type Inventory,
   NO_BODY,
   type PeerId,
   type SignedUpdate,
@@ -56,7 +57,7 @@ export class Ledger {
     this.#cohort = cohortOf(options.runId, options.config.averaging.cohort, options.hash);
     this.#round = start.round;
     this.#served = new ServedBodies(modules.nowMs);
-    this.#log = new UpdateLog(options.hash, start.late);
+    this.#log = new UpdateLog(options.hash, start.late, start.opposed);
     this.#own = new OwnUpdates(start.residual, start.pendingOwn, (update) => this.#log.keyOf(update));
   }
 
@@ -170,7 +171,8 @@ export class Ledger {
     if (replaced !== undefined && !(await this.#uncount(replaced))) {
       return refused("the update that it replaces is lost");
     }
-    const added = await this.#arithmetic.add(id.round, updateKey(id), decoded, this.#weight(update));
+    const weight = updateWeight(this.#options.config, update.announcement);
+    const added = await this.#arithmetic.add(id.round, updateKey(id), decoded, weight);
     // Together, so that nobody who asks meanwhile is told of a round without either.
     if (replaced !== undefined) this.#log.remove(replaced);
     if (added !== "added") return UNTIMELY;
@@ -219,7 +221,7 @@ export class Ledger {
   }
 
   /**
-   * Takes a closed body from elsewhere, with the donor's log of what is in it (`theirs`). Updates that are still open
+   * Takes a closed body from elsewhere, with the donor's log of what is in it. Updates that are still open
    * there count on. Own updates that the new body lacks go back into the residual; returns how many did. Throws,
    * with nothing changed, where the body is not the one its manifest names.
    */
@@ -227,7 +229,7 @@ export class Ledger {
     manifest: SnapshotManifest,
     body: Float32Array,
     round: number,
-    theirs: readonly SignedUpdate[],
+    { updates: theirs, opposed = [] }: Pick<Inventory, "updates" | "opposed">,
   ): Promise<number> {
     const closed = { ...(await this.#arithmetic.describe(body)), round: manifest.closedRound };
     if (closed.root !== manifest.root) throw new RangeError(`the body's root is not ${manifest.root}`);
@@ -242,6 +244,7 @@ export class Ledger {
     this.#round = round;
     this.#log.clear();
     await this.#restore([...open, ...believed, ...manifest.updates, ...theirs]);
+    this.#log.oppose(opposed.filter(({ announcement }) => announcement.round < closed.round));
     const returned = await this.#balance(before);
     await this.#refresh();
     // From here on others may take it over: half of a log would have them count twice what the other half has.
@@ -293,6 +296,7 @@ export class Ledger {
       residual: this.#own.residual,
       pendingOwn: this.#own.pending,
       late: this.#log.late,
+      opposed: this.#log.opposed,
     };
   }
 
@@ -305,6 +309,8 @@ export class Ledger {
     return this.#log.roots(fromRound);
   }
 
+  isOpposed = (update: SignedUpdate): boolean => this.#log.isOpposed(this.#log.keyOf(update));
+
   snapshot(): SnapshotManifest | undefined {
     if (this.#closed === undefined) return undefined;
     const { round: closedRound, root, tiles } = this.#closed;
@@ -315,10 +321,6 @@ export class Ledger {
   tile(root: BodyRoot, index: number): Uint8Array | undefined {
     const lent = this.#served.lend(root);
     return lent && tileBytes(lent.body, index);
-  }
-
-  #weight({ announcement }: SignedUpdate): number {
-    return updateWeight(this.#options.config, announcement);
   }
 
   /** Works on a stored update; undefined where the disk has lost it (a power cut may undo the last writes of payloads). */
@@ -383,12 +385,10 @@ export class Ledger {
 
   async #closeRound(round: number): Promise<void> {
     const { restraints, ...closed } = await this.#arithmetic.closeThrough(round);
+    const before = this.#own.keysIn(this.#log);
     this.#log.restrain(round, restraints);
     this.#restrained.push(...this.#log.entries(round).filter(({ restraint }) => restraint !== undefined));
-    const opposed = new Set(restraints.filter(({ why }) => why === "opposed").map(({ key }) => key));
-    await this.#own.giveBack(opposed, (residual, payload) =>
-      this.#withStored(payload, (update) => this.#arithmetic.moveResidual(residual, update, "return")),
-    );
+    await this.#balance(before);
     this.#closed = { ...closed, round: round + 1 };
     this.#served.add(this.#closed);
     const { body, root } = closed;

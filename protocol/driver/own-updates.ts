@@ -1,5 +1,5 @@
 // This peer's own recent updates and its residual: the books of error feedback. The invariant: what an own update
-// carries is in the body if the log has it, and in the residual if not. So whichever body this peer adopts, and however
+// carries is in the body if the log has it and no closed round has left it out, and in the residual if not. So whichever body this peer adopts, and however
 // often, body + residual hold everything it has trained, once.
 import type { ContentId, SignedUpdate } from "../core/types.ts";
 import type { ResidualMove } from "./arithmetic.ts";
@@ -43,23 +43,9 @@ export class OwnUpdates {
     this.#pending = this.#pending.filter(({ announcement }) => announcement.round >= round);
   }
 
-  /**
-   * Puts updates (by key) that closed rounds have left out into the residual, for good: they are pending no more, whatever
-   * body comes. `returned` gives a residual with the update of a payload in, undefined where the payload is lost.
-   */
-  async giveBack(
-    keys: ReadonlySet<string>,
-    returned: (residual: Float32Array, payload: ContentId) => Promise<Float32Array | undefined>,
-  ): Promise<void> {
-    for (const update of this.#pending.filter((own) => keys.has(this.#keyOf(own)))) {
-      this.#residual = (await returned(this.#residual, update.announcement.payload)) ?? this.#residual;
-      this.#pending = this.#pending.filter((own) => own !== update);
-    }
-  }
-
-  /** The pending updates that `log` has, by key. */
-  keysIn(log: { has(key: string): boolean }): ReadonlySet<string> {
-    return new Set(this.#pending.map(this.#keyOf).filter((key) => log.has(key)));
+  /** The pending updates that `log` carries, by key. */
+  keysIn(log: { carries(key: string): boolean }): ReadonlySet<string> {
+    return new Set(this.#pending.map(this.#keyOf).filter((key) => log.carries(key)));
   }
 
   /**

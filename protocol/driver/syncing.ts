@@ -2,7 +2,7 @@
 import { closedBodyVerdict } from "../core/agreement.ts";
 import { probationOf } from "../core/newcomer.ts";
 import type { EffectOf } from "../core/round-events.ts";
-import type { Inventory, PeerId, SignedUpdate, SnapshotManifest } from "../core/types.ts";
+import type { Inventory, PeerId, SnapshotManifest } from "../core/types.ts";
 import type { FetchedSnapshot } from "../ports.ts";
 import type { DriverContext } from "./context.ts";
 import type { UpdateExchange } from "./exchange.ts";
@@ -58,7 +58,7 @@ async function adoptFrom(
   const idle = idleSignal(context);
   try {
     const fetched = await fetchBody(context, donor, roots, idle);
-    const { manifest, body, theirs } = await upToDate(context, donor, fetched, idle);
+    const { manifest, body, log } = await upToDate(context, donor, fetched, idle);
     const { closedRound } = manifest;
     const round = donorRound(context, donor, closedRound);
     await new Promise<void>((resolve, reject) => {
@@ -70,7 +70,7 @@ async function adoptFrom(
         }
         let returned: number;
         try {
-          returned = await ledger.adopt(manifest, body, round, theirs);
+          returned = await ledger.adopt(manifest, body, round, log);
         } catch (error) {
           return reject(error);
         }
@@ -78,7 +78,7 @@ async function adoptFrom(
         if (origin !== undefined) await modules.updateLog?.begin(origin);
         await context.save({ probation: probationOf(context.state(), round) });
         await modules.store.snapshotDraft?.drop();
-        const open = [...manifest.updates, ...theirs].filter(
+        const open = [...manifest.updates, ...log.updates].filter(
           ({ announcement }) => announcement.round >= closedRound,
         );
         context.dispatch({
@@ -167,7 +167,7 @@ async function upToDate(
   donor: PeerId,
   { manifest, body }: FetchedSnapshot,
   idle: ReturnType<typeof idleSignal>,
-): Promise<{ manifest: SnapshotManifest; body: Float32Array; theirs: readonly SignedUpdate[] }> {
+): Promise<{ manifest: SnapshotManifest; body: Float32Array; log: Inventory }> {
   let standing: StandingBody = { closedRound: manifest.closedRound, root: manifest.root, body };
   for (let laps = 0; ; laps++) {
     const lineage = await fetchLog(context, donor, standing, idle.signal);
@@ -178,7 +178,7 @@ async function upToDate(
     idle.touch();
     if (next.closedRound === standing.closedRound) {
       const { closedRound, root } = standing;
-      return { manifest: { ...manifest, closedRound, root }, body: standing.body, theirs: lineage.updates };
+      return { manifest: { ...manifest, closedRound, root }, body: standing.body, log: lineage };
     }
     standing = next;
   }

@@ -30,16 +30,23 @@ export class UpdateLog {
   readonly #hash: Hash;
   /** Keys of updates of open rounds that came late: known also when they are counted anew. */
   readonly #late: Set<string>;
+  /** Keys of updates of closed rounds that the defence has left out of their round. */
+  readonly #opposed: Set<string>;
   #version = 0;
 
-  constructor(hash: Hash, late: readonly string[] = []) {
+  constructor(hash: Hash, late: readonly string[] = [], opposed: readonly string[] = []) {
     this.#hash = hash;
     this.#late = new Set(late);
+    this.#opposed = new Set(opposed);
   }
 
   /** Keys of the updates of open rounds that came when this peer stood in a later round. */
   get late(): readonly string[] {
     return [...this.#late];
+  }
+
+  get opposed(): readonly string[] {
+    return [...this.#opposed];
   }
 
   idOf({ announcement }: SignedUpdate): UpdateId {
@@ -73,8 +80,23 @@ export class UpdateLog {
   restrain(round: number, restraints: readonly Restraint[]): void {
     const facts = this.#rounds.get(round)?.facts;
     for (const restraint of restraints) {
+      if (restraint.why === "opposed") this.#opposed.add(restraint.key);
       facts?.set(restraint.key, { ...(facts.get(restraint.key) ?? NO_FACTS), restraint });
     }
+  }
+
+  /** Another peer's log says that these, of closed rounds, are opposed. */
+  oppose(updates: readonly SignedUpdate[]): void {
+    for (const update of updates) this.#opposed.add(this.keyOf(update));
+  }
+
+  isOpposed(key: string): boolean {
+    return this.#opposed.has(key);
+  }
+
+  /** Whether the body has the update in it, or will once its round is closed. */
+  carries(key: string): boolean {
+    return this.has(key) && !this.isOpposed(key);
   }
 
   has(key: string): boolean {
@@ -133,6 +155,9 @@ export class UpdateLog {
     for (const round of [...this.#rounds.keys()]) {
       if (round < closedRound - LOGGED_ROUNDS) this.#rounds.delete(round);
     }
+    for (const key of this.#opposed) {
+      if (Number.parseInt(key, 10) < closedRound - LOGGED_ROUNDS) this.#opposed.delete(key);
+    }
     for (const key of this.#late) if (Number.parseInt(key, 10) < closedRound) this.#late.delete(key);
     for (const round of [...this.#roots.keys()]) {
       if (round < closedRound - LOGGED_ROUNDS) this.#roots.delete(round);
@@ -142,6 +167,7 @@ export class UpdateLog {
   clear(): void {
     this.#rounds.clear();
     this.#roots.clear();
+    this.#opposed.clear();
     this.#version++;
   }
 

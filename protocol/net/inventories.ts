@@ -36,10 +36,10 @@ export async function fetchInventory(
     return page;
   };
   try {
-    const { updates, closedRoots } = await gatherPages(ask);
+    const { updates, ...rest } = await gatherPages(ask);
     return {
       updates: updates.filter(({ announcement }) => announcement.round >= request.fromRound),
-      closedRoots,
+      ...rest,
     };
   } catch (error) {
     if (!(error instanceof PageOrderError)) throw error;

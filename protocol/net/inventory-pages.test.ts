@@ -53,6 +53,19 @@ describe("an inventory in pages", () => {
     );
   });
 
+  it("says on every page which of its updates a closed round has left out", async () => {
+    await fc.assert(
+      fc.asyncProperty(some, fc.integer({ min: 3, max: 9 }), async (held, most) => {
+        const isOpposed = ({ announcement }: SignedUpdate) => announcement.tokens === 1;
+        const content = { ...peerWith(() => held), isOpposed };
+        const { opposed } = await gatherPages(async (after) =>
+          pageOf(content, { fromRound: 0, after }, most),
+        );
+        expect(opposed).toEqual(held.filter(isOpposed));
+      }),
+    );
+  });
+
   it("has all that was there throughout, though others come and go between two pages", async () => {
     await fc.assert(
       fc.asyncProperty(

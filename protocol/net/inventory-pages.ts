@@ -29,15 +29,17 @@ const idOf = ({ announcement }: SignedUpdate): UpdateId => updateIdOf(announceme
 
 /** What `content` holds in rounds >= fromRound behind `after`. */
 export function pageOf(
-  content: Pick<ServedContent, "inventory" | "closedRoots">,
+  content: Pick<ServedContent, "inventory" | "closedRoots" | "isOpposed">,
   { fromRound, after }: { readonly fromRound: number; readonly after?: UpdateId | undefined },
   most = MAX_INVENTORY_UPDATES,
 ): InventoryPage {
   const all = content.inventory(fromRound);
   const start = after === undefined ? 0 : placeBehind(all, after);
   const closedRoots = [...(content.closedRoots?.(fromRound) ?? [])].slice(-MAX_CLOSED_ROOTS);
+  const updates = all.slice(start, start + most);
   return {
-    updates: all.slice(start, start + most),
+    updates,
+    opposed: updates.filter((update) => content.isOpposed?.(update) === true),
     closedRoots: new Map(closedRoots),
     more: start + most < all.length,
   };
@@ -48,6 +50,7 @@ export async function gatherPages(
   ask: (after: UpdateId | undefined) => Promise<InventoryPage>,
 ): Promise<Inventory> {
   const updates: SignedUpdate[] = [];
+  const opposed: SignedUpdate[] = [];
   let after: UpdateId | undefined;
   const roots = new Map<number, BodyRoot | undefined>();
   for (let pages = 1; ; pages++) {
@@ -58,13 +61,14 @@ export async function gatherPages(
       updates.push(update);
       after = id;
     }
+    opposed.push(...(page.opposed ?? []));
     // Another body between two pages: the updates are then not those that have led to either.
     for (const [round, root] of page.closedRoots) {
       roots.set(round, !roots.has(round) || roots.get(round) === root ? root : undefined);
     }
     if (!page.more || page.updates.length === 0 || pages === MAX_INVENTORY_PAGES) {
       const agreed = [...roots].filter((entry): entry is [number, BodyRoot] => entry[1] !== undefined);
-      return { updates, closedRoots: new Map(agreed) };
+      return { updates, opposed, closedRoots: new Map(agreed) };
     }
   }
 }

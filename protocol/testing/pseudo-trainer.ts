@@ -29,6 +29,8 @@ export interface PseudoTrainerOptions {
   stepMs: number;
   /** Size of a step's largest movement. */
   scale: number;
+  /** With 1 it goes where others with 1 go, each step by as much again as at random; with −1 against them. */
+  leaning?: 1 | -1 | undefined;
   /** Which values it moves: all where it is left out. What a peer that holds some rows of an embedding does. */
   moves?: ((index: number) => boolean) | undefined;
 }
@@ -140,11 +142,13 @@ export class PseudoTrainer implements TrainerPort {
   #move(round: number, step: number): void {
     const random = seededRandom(seedOf(this.#options.name, round, step));
     const { theta, moved } = this.#memory;
-    const { moves } = this.#options;
+    const { moves, leaning = 0 } = this.#options;
+    const common = seededRandom(seedOf("common"));
     for (let index = 0; index < theta.length; index++) {
+      const lean = leaning === 0 ? 0 : leaning * (common() < 0.5 ? -1 : 1);
       if (moves?.(index) === false) continue;
       const before = theta[index]!;
-      theta[index] = before - this.#options.scale * (2 * random() - 1);
+      theta[index] = before - this.#options.scale * (lean + 2 * random() - 1);
       moved[index] = moved[index]! + before - theta[index]!;
     }
   }

@@ -67,6 +67,8 @@ export interface PeerOptions {
   /** Rows that the peer holds in variant trim; all where it is left out. */
   readonly rows?: readonly number[];
   readonly lacksModel?: boolean;
+  /** Where its training goes (pseudo-trainer.ts). */
+  readonly leaning?: 1 | -1;
   /** Virtual milliseconds, from and to, that a call of its arithmetic takes; the swarm's where it is left out. */
   readonly arithmeticMs?: readonly [number, number];
   /** Is told how the peer's body comes to be, in all its lives. */
@@ -98,6 +100,7 @@ export class SwarmPeer {
     this.driver = driver;
     this.trainerDisk = blankTrainerDisk(values);
     this.trainerOptions = { name: id, localSteps, stepMs: options.stepMs ?? 500, scale: 0.002 };
+    this.trainerOptions.leaning = options.leaning;
   }
 
   get round(): number {
@@ -107,6 +110,17 @@ export class SwarmPeer {
   count(type: ProtocolEvent["type"]): number {
     return this.events.filter((event) => event.type === type).length;
   }
+}
+
+/** Authors whose update of the round that was just closed is left out of it: what was said since the change of body before. */
+function opposedIn(events: readonly ProtocolEvent[], round: number): ReadonlySet<PeerId> {
+  const authors = new Set<PeerId>();
+  for (const event of events.slice(0, -1).reverse()) {
+    if (event.type === "round-applied" || event.type === "healed" || event.type === "synced") break;
+    if (event.type === "update-restrained" && event.round === round && event.why === "opposed")
+      authors.add(event.author);
+  }
+  return authors;
 }
 
 export class Swarm {
@@ -119,7 +133,7 @@ export class Swarm {
   readonly genesis: Float32Array;
   readonly #arithmeticMs: readonly [number, number];
   readonly #paces: () => number;
-  /** By closed root: the closed root before it and the updates between the two. */
+  /** By closed root: the closed root before it and the updates between the two that were not opposed. */
   readonly #lineage = new Map<BodyRoot, { parent: BodyRoot; updates: UpdateAnnouncement[] }>();
 
   constructor(options: SwarmOptions = {}) {
@@ -211,7 +225,10 @@ export class Swarm {
     return sum;
   }
 
-  /** Every update in the body that `witness` holds: those of its open rounds, then root by root back to genesis. */
+  /**
+   * Every update in the body that `witness` holds: those of its open rounds, then root by root back to genesis. Without those
+   * that the defence has left out of a closed round.
+   */
   history({ driver }: SwarmPeer): UpdateAnnouncement[] {
     const { closedRound, closedRoot, round } = driver.status();
     const open = driver.content.inventory(closedRound).map(({ announcement }) => announcement);
@@ -305,7 +322,8 @@ export class Swarm {
     const parent = peer.closedRoots.get(closedRound - 1);
     if (event.type === "round-applied" && parent !== undefined && !this.#lineage.has(closedRoot)) {
       const log = peer.driver.content.inventory(closedRound - 1).map(({ announcement }) => announcement);
-      const updates = log.filter(({ round }) => round === closedRound - 1);
+      const opposed = opposedIn(peer.events, closedRound - 1);
+      const updates = log.filter(({ round, author }) => round === closedRound - 1 && !opposed.has(author));
       this.#lineage.set(closedRoot, { parent, updates });
     }
     if (event.type === "healed") {

@@ -100,21 +100,24 @@ export const inventoryRequestCodec: Codec<InventoryRequest> = protoCodec(Invento
 });
 
 export const inventoryResponseCodec: Codec<InventoryResponse> = protoCodec(InventoryResponseSchema, {
-  write: ({ updates, closedRoots, more }) => ({
+  write: ({ updates, closedRoots, more, opposed = [] }) => ({
     more,
+    opposed: writePositions(opposed, updates),
     updates: writeUpdates(updates),
     closedRound: writeInt31(Math.max(0, ...closedRoots.keys()), "closedRound"),
     // Without a gap: the number of each follows from the newest.
     closedRoots: writeHashes([...closedRoots.values()], "closedRoots", MAX_CLOSED_ROOTS),
   }),
-  read: ({ updates, closedRound, closedRoots, more }) => {
+  read: ({ updates: envelopes, closedRound, closedRoots, more, opposed }) => {
     const newest = readInt31(closedRound, "closedRound");
     const roots = readHashes(closedRoots, "closedRoots", MAX_CLOSED_ROOTS);
     if (roots.length > newest + 1) throw new FieldError("closedRoots has roots of rounds before the first");
     const oldest = newest + 1 - roots.length;
+    const updates = readUpdates(envelopes);
     return {
       more,
-      updates: readUpdates(updates),
+      updates,
+      opposed: readPositions(opposed, updates),
       closedRoots: new Map(roots.map((root, at) => [oldest + at, root])),
     };
   },
@@ -148,6 +151,21 @@ export const snapshotResponseCodec: Codec<SnapshotResponse> = protoCodec(Snapsho
     },
   }),
 });
+
+function writePositions(some: readonly SignedUpdate[], of: readonly SignedUpdate[]): number[] {
+  const chosen = new Set(some);
+  return [...of.keys()].filter((at) => chosen.has(of[at]!));
+}
+
+function readPositions(positions: readonly number[], of: readonly SignedUpdate[]): readonly SignedUpdate[] {
+  return positions.map((position, at) => {
+    const update = of[position];
+    if (update === undefined || position <= (positions[at - 1] ?? -1)) {
+      throw new FieldError("opposed has positions that are out of order or of no update");
+    }
+    return update;
+  });
+}
 
 function writeHashes(hashes: readonly string[], field: string, most: number): Uint8Array<ArrayBuffer> {
   if (hashes.length > most) throw new RangeError(`more than ${most} ${field}`);

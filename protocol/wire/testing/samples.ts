@@ -67,6 +67,7 @@ export const SAMPLES: WireMessages = {
   inventoryResponse: {
     updates: [SIGNED],
     more: true,
+    opposed: [SIGNED],
     closedRoots: new Map([
       [4, hex("c4")],
       [5, hex("d4")],
