@@ -222,8 +222,11 @@ describe("with a common tokenizer", () => {
 
   it("trains the rows that its text uses, and its update has those alone", async () => {
     const fractions: number[] = [];
-    const onProgress = (progress: PrepareProgress) =>
-      progress.stage === "tokenizer" && fractions.push(progress.fraction);
+    const stages = new Set<string>();
+    const onProgress = (progress: PrepareProgress) => {
+      stages.add(progress.stage);
+      if (progress.stage === "tokenizer") fractions.push(progress.fraction);
+    };
     const { rows, vocabularySize } = await trainer.prepare(
       prepareOptions(commonVocabulary(true)),
       onProgress,
@@ -232,6 +235,8 @@ describe("with a common tokenizer", () => {
     expect(rows).toHaveLength(vocabularySize);
     expect(vocabularySize).toBeGreaterThan(500);
     expect(vocabularySize).toBeLessThan(850);
+    // What was read to see which tokens there are is not tokenised a second time.
+    expect([...stages]).toEqual(["tokenizer", "tokenizer-ready"]);
     expect(fractions).toEqual(fractions.toSorted((a, b) => a - b));
     expect(fractions.at(-1)).toBeLessThanOrEqual(1);
 
