@@ -7,6 +7,7 @@ import { parseInvite } from "#protocol/core/invite.ts";
 import { totalSteps } from "#protocol/core/run-config.ts";
 import { updateCodec } from "#protocol/core/update-codec.ts";
 import { createDriver, type Driver } from "#protocol/driver.ts";
+import { requireAddress } from "#protocol/net/addresses.ts";
 import { systemClock } from "#protocol/net/clock.ts";
 import { sha256 } from "#protocol/net/hash.ts";
 import { loadOrCreateIdentity } from "#protocol/net/identity.ts";
@@ -66,6 +67,7 @@ interface Running extends PeerModules {
 async function run(config: NodeConfig, { signal, emit, log, lifecycle }: Running): Promise<PeerSummary> {
   // What the user can get wrong is checked before anything is made or anyone is met.
   const invite = parseInvite(config.join, sha256);
+  [...config.listen, ...config.announce, ...config.bootstrap].forEach(requireAddress);
   await listDataFiles(config.data);
 
   const startedAtMs = Date.now();

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { createRendezvous } from "#bootstrap/rendezvous.ts";
+import { requireAddress } from "#protocol/net/addresses.ts";
 import { logSettings, networkSettings, WATCHING } from "../config.ts";
 import { Lifecycle } from "../lifecycle.ts";
 import { eventWriter } from "../observability/events.ts";
@@ -44,6 +45,8 @@ export const bootstrapCommand = defineCommand({
     { listen, announce, stateDir, logLevel, logFormat, events },
     { signal, stdout, stderr, environment },
   ) {
+    // Before anything is made.
+    [...listen, ...announce].forEach(requireAddress);
     const log = createLog({ level: logLevel, format: logFormat, name: "bootstrap" }, stderr, environment);
     const lifecycle = new Lifecycle((part, error) => log.warn({ err: error, part }, "Stopping failed"));
     try {

@@ -1,9 +1,16 @@
+import { existsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { describe, expect, test } from "vitest";
+import { formatInvite } from "#protocol/core/invite.ts";
+import { sha256 } from "#protocol/net/hash.ts";
 import { COMMANDS } from "./commands.ts";
 import { exitEntryOf } from "./exit-codes.ts";
 import { runCli } from "./main.ts";
 import { reportError } from "./report-error.ts";
+
+const INVITE = formatInvite({ runId: "ab".repeat(32), addresses: [] }, sha256);
 
 async function glossa(...argv: string[]) {
   const stdout = new PassThrough();
@@ -51,6 +58,18 @@ describe("the command line", () => {
     });
   });
 
+  test.each(["--listen", "--announce"])("makes nothing where %s is no address", async (flag) => {
+    const stateDir = join(tmpdir(), `glossa-never-made-${process.pid}`);
+    for (const command of [["bootstrap"], ["peer", "--join", INVITE, "--data", import.meta.filename]]) {
+      const { exitCode, stderr } = await glossa(...command, flag, "localhost:4001", "--state-dir", stateDir);
+      expect({ exitCode, stderr }).toMatchObject({
+        exitCode: 25,
+        stderr: expect.stringMatching(/^glossa: "localhost:4001" is not a TCP multiaddr/),
+      });
+      expect(existsSync(stateDir)).toBe(false);
+    }
+  });
+
   test("says its version", async () => {
     expect((await glossa("--version")).stdout).toMatch(/^glossa \d+\.\d+\.\d+, Node \d+/);
     expect(JSON.parse((await glossa("version", "--json")).stdout)).toMatchObject({
@@ -78,7 +97,7 @@ describe("an error", () => {
     expect(text).toBe('glossa: not JSON ("hi " is none)\n');
   });
 
-  test("is known by its code however the code is spelt", () => {
+  test("is known by its code", () => {
     expect(exitEntryOf(withCode("BOOTSTRAP_UNREACHABLE"))).toMatchObject({
       exit: 21,
       code: "BOOTSTRAP_UNREACHABLE",
