@@ -14,15 +14,17 @@ const chosen = (input: RunConfigInput) => {
 };
 
 describe("the codec of a run that names none", () => {
-  it("is topk where there are rounds enough, and more of the mean is then applied", () => {
+  it("is topk where there are rounds enough; more of the mean is then applied, and old residuals fade", () => {
     const { averaging, reason } = chosen(presets.small.config);
-    expect(averaging).toMatchObject({ codec: "topk", topK: 64, outerLearningRate: 3 });
+    expect(averaging).toMatchObject({
+      ...{ codec: "topk", topK: 64, outerLearningRate: 3, errorFeedbackDecay: 0.95 },
+    });
     expect(reason).toMatch(/50 rounds are enough/);
   });
 
   it("is dense where a run is short or shares its embedding, and says which", () => {
     expect(chosen(presets.tiny.config)).toMatchObject({
-      averaging: { codec: "int4", outerLearningRate: 1 },
+      averaging: { codec: "int4", outerLearningRate: 1, errorFeedbackDecay: 1 },
       reason: expect.stringMatching(/12 rounds are too few/),
     });
     const vocabulary = { tokenizer: "0".repeat(64), size: 300 };
@@ -57,9 +59,10 @@ describe("the codec of a run that names none", () => {
       averaging: { codec: "int8", outerLearningRate: 1 },
       reason: undefined,
     });
-    const input = { training: { rounds: 60 }, averaging: { codec: "auto", topK: 32, quorum: 1 } };
+    const averaging = { codec: "auto", topK: 32, errorFeedbackDecay: 1, quorum: 1 };
+    const input = { training: { rounds: 60 }, averaging };
     expect(chosen(input as unknown as RunConfigInput).averaging).toMatchObject({
-      ...{ codec: "topk", topK: 32, outerLearningRate: 3, quorum: 1 },
+      ...{ codec: "topk", topK: 32, outerLearningRate: 3, errorFeedbackDecay: 1, quorum: 1 },
     });
   });
 
