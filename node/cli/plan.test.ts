@@ -4,6 +4,7 @@ import { ModelConfigError } from "#model/errors.ts";
 import { planMemory } from "#model/plan.ts";
 import { presets } from "#protocol/core/presets.ts";
 import { parseRunConfig, type Variant } from "#protocol/core/run-config.ts";
+import { withChosenCodec } from "../planning/automatic-codec.ts";
 import { smallModelOf } from "../planning/calibrate.ts";
 import { machineMemoryBytes } from "../planning/machine-memory.ts";
 import { planRun } from "../planning/run-plan.ts";
@@ -29,8 +30,25 @@ describe("the plan of a run", () => {
     const { memory, config, step, fits, instead } = planRun(run, options);
     const { total } = planMemory(config, step);
     expect(memory.sharing).toBeGreaterThan(4 * 9 * 85e6);
-    expect(memory.total).toBe(total + memory.sharing);
+    expect(memory.total).toBe(total + memory.sharing + memory.rounds);
     expect({ fits, instead }).toEqual({ fits: true, instead: undefined });
+  });
+
+  it("adds the sums of the open rounds, and what the defence keeps of their updates", () => {
+    const withDefence = (defence: "none" | "clip" | "majority", peers?: number) => {
+      const { memory, bodyParameters, updateBytesPerRound } = planRun(
+        parseRunConfig({ ...run, averaging: { ...run.averaging, codec: "int8", defence, cohort: 16 } }),
+        { ...options, peers },
+      );
+      return { rounds: memory.rounds, values: bodyParameters, payload: updateBytesPerRound };
+    };
+    const { rounds: sums, values, payload } = withDefence("none");
+    expect(sums).toBe(3 * 8 * values);
+    expect(withDefence("clip", 5).rounds - sums).toBe(2 * 5 * payload);
+    expect(withDefence("majority", 5).rounds - sums).toBe(2 * 5 * (payload + values / 4));
+    // No round holds more than its cohort; where nobody says how many, eight.
+    expect(withDefence("majority", 300)).toEqual(withDefence("majority", 16));
+    expect(withDefence("majority")).toEqual(withDefence("majority", 8));
   });
 
   it("bounds the update of a round by its codec", () => {
@@ -129,7 +147,7 @@ describe("glossa plan", () => {
     const { plan, calibration } = JSON.parse(stdout);
     expect(calibration).toBeUndefined();
     expect(plan.memory.total).toBe(
-      planRun(parseRunConfig({}), {
+      planRun(parseRunConfig(withChosenCodec({}).config), {
         vocabularySize: 8192,
         microBatch: undefined,
         recompute: false,

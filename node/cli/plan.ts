@@ -6,7 +6,7 @@ import { DEFAULT_VOCABULARY_SIZE, nodeConfigSchema } from "../config.ts";
 import { withChosenCodec } from "../planning/automatic-codec.ts";
 import { type Calibration, calibrate } from "../planning/calibrate.ts";
 import { machineMemoryBytes } from "../planning/machine-memory.ts";
-import { PlanDoesNotFitError, planRun, type RunPlan } from "../planning/run-plan.ts";
+import { PLANNED_UPDATES, PlanDoesNotFitError, planRun, type RunPlan } from "../planning/run-plan.ts";
 import { choice, flagSwitch, integer, setting } from "../settings.ts";
 import { bytes, count, duration, factor } from "../terminal/format.ts";
 import { table } from "../terminal/table.ts";
@@ -38,6 +38,11 @@ export const planCommand = defineCommand({
       defaultText: "all",
       group: "Text and vocabulary",
     }),
+    peers: setting(integer(1, 1_024).default(PLANNED_UPDATES), {
+      description: "Peers: updates that a round has to hold in memory, up to a cohort of them.",
+      value: "N",
+      group: "This peer",
+    }),
     device,
     microBatch,
     recompute,
@@ -59,6 +64,7 @@ export const planCommand = defineCommand({
       preset,
       vocabularySize: tokens = DEFAULT_VOCABULARY_SIZE,
       heldRows,
+      peers,
       noCalibration,
       ...rest
     } = settings;
@@ -68,6 +74,7 @@ export const planCommand = defineCommand({
     const plan = planRun(run, {
       vocabularySize: tokens,
       heldRows,
+      peers,
       microBatch: atOnce,
       recompute: again,
       precision: products,
@@ -120,6 +127,7 @@ export function planLines(plan: RunPlan, calibration: Calibration | undefined): 
     ["  activations", bytes(memory.activations), ""],
     ["  runtime", bytes(memory.runtime), "process, what it began with, allocator"],
     ["  sharing", bytes(memory.sharing), "averaging and checkpoints"],
+    ["  rounds", bytes(memory.rounds), "sums of the open rounds, and what the defence keeps of them"],
     ["arithmetic", flops(plan.flopsPerToken), "a token, forward and backward"],
     ...costRows(plan),
     ["update", bytes(plan.updateBytesPerRound), `a round at most, as ${plan.codec}`],

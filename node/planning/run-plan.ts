@@ -48,7 +48,12 @@ export interface RunPlan {
 export interface PeerMemory extends MemoryPlan {
   /** Copies of the body for averaging, and of the state while a checkpoint is written. Counted, not measured. */
   readonly sharing: number;
+  /** Sums of the open rounds, and with a defence their updates. Measured: protocol/core/averaging.ts holds just that. */
+  readonly rounds: number;
 }
+
+/** Of a round, where nobody says how many there will be; fewer where a cohort has fewer places. */
+export const PLANNED_UPDATES = 8;
 
 export interface RunPlanOptions {
   /** Of all text together; in spec-opt, where nothing is agreed, what std would need. */
@@ -57,6 +62,8 @@ export interface RunPlanOptions {
   readonly heldRows?: number | undefined;
   /** Sequences at once; undefined takes the run's batch. */
   readonly microBatch: number | undefined;
+  /** Peers, whose updates a round counts up to its cohort. Default: PLANNED_UPDATES. */
+  readonly peers?: number | undefined;
   readonly recompute: boolean;
   readonly precision?: Precision | undefined;
   readonly machineBytes: number;
@@ -91,9 +98,11 @@ export function planRun(run: RunConfig, options: RunPlanOptions): RunPlan {
   const bodyParameters = bodyLength(config);
   const embeddingParameters = embeddingLength(config);
   const sharedParameters = bodyParameters + (sharesEmbedding(run) ? vocabularySize * config.width : 0);
+  const updateBytesPerRound = updateBytes(run, config);
   const sharing = sharingBytes(sharedParameters, bodyParameters + embeddingParameters);
+  const rounds = roundsBytes(run, sharedParameters, updateBytesPerRound, options.peers ?? PLANNED_UPDATES);
   const planned = planMemory(config, step);
-  const memory: PeerMemory = { ...planned, sharing, total: planned.total + sharing };
+  const memory: PeerMemory = { ...planned, sharing, rounds, total: planned.total + sharing + rounds };
   const fits = memory.total <= machineBytes;
   const { variant, training, model } = run;
   return {
@@ -105,7 +114,7 @@ export function planRun(run: RunConfig, options: RunPlanOptions): RunPlan {
     memory,
     flopsPerToken: flopsPerToken(config, recompute),
     tokensPerRound: tokensPerRound(run),
-    updateBytesPerRound: updateBytes(run, config),
+    updateBytesPerRound,
     codec: run.averaging.codec,
     variant,
     localSteps: training.localSteps,
@@ -119,7 +128,7 @@ export function planRun(run: RunConfig, options: RunPlanOptions): RunPlan {
     }),
     machineBytes,
     fits,
-    instead: fits ? undefined : findFittingPlan(config, batchSize, machineBytes - sharing),
+    instead: fits ? undefined : findFittingPlan(config, batchSize, machineBytes - sharing - rounds),
   };
 }
 
@@ -150,4 +159,16 @@ function updateBytes(run: RunConfig, held: ModelConfig): number {
  */
 function sharingBytes(shared: number, trained: number): number {
   return BYTES_PER_PARAMETER * (6 * shared + 3 * trained);
+}
+
+/**
+ * The exact sums of each open round and of the next one, which a fast peer has begun, as float64. With a defence the updates behind
+ * them are kept until their round is closed, as their payloads, and with majority their signs, two bits a value.
+ */
+function roundsBytes({ averaging }: RunConfig, shared: number, payloadBytes: number, peers: number): number {
+  const { openRounds, cohort, defence } = averaging;
+  const sums = (openRounds + 1) * 8 * shared;
+  if (defence === "none") return sums;
+  const signs = defence === "majority" ? shared / 4 : 0;
+  return sums + openRounds * Math.min(peers, cohort) * (payloadBytes + signs);
 }

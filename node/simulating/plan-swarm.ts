@@ -74,7 +74,7 @@ export function planSwarm(run: RunConfig, runPlan: RunPlan, wishes: SwarmWishes)
     bodyBytes: 4 * sharedValues(run),
     segmentMs: roundMs / segments,
     tokensPerSegment: tokensPerRound(config) / segments,
-    costs: bodyCostsOf(run, runPlan, wishes.diskRate * 1e6),
+    costs: bodyCostsOf(run, runPlan, wishes.diskRate * 1e6, Math.min(peers, run.averaging.cohort)),
     speedSpread: wishes.speedSpread,
     network: {
       downMbits: wishes.bandwidth,

@@ -76,6 +76,18 @@ describe("what is charged for the stand-in", () => {
     expect([glob.bodyBytes, trim.bodyBytes]).toEqual(Array(2).fill(body.bodyBytes + 4 * 128 * 8192));
   });
 
+  it("grows with the defence, whose comparisons grow with the peers", () => {
+    const costsOf = (defence: "none" | "clip" | "majority", peers = 8) =>
+      planned({ averaging: { codec: "int8", defence } }, { peers }).plan.costs;
+    const [none, clip, majority] = [costsOf("none"), costsOf("clip"), costsOf("majority")];
+    expect(majority.applyMs / none.applyMs).toBeGreaterThan(3);
+    expect(clip.openMs).toBe(none.openMs);
+    // 28 pairs, and 496 of the 32 that a cohort has.
+    const pairs = (peers: number) => costsOf("majority", peers).openMs - none.openMs;
+    expect(pairs(8)).toBeGreaterThan(0);
+    expect(pairs(100) / pairs(8)).toBeCloseTo(496 / 28, 6);
+  });
+
   it("takes the round's time from steps, seconds or arithmetic", () => {
     const { runPlan, roundMs, plan } = planned({});
     expect(roundMs).toBeCloseTo((runPlan.flopsPerToken * runPlan.tokensPerRound) / 0.05e9, 6);

@@ -32,9 +32,14 @@ const MOST_SEGMENTS = 8;
  * Values a second that one core encodes with error feedback, and checks, decodes and adds; and at which it folds a round
  * into the body and hashes that. Measured on 8.4M values (AMD EPYC, node 24) with `npm run bench -- sim --rates`.
  */
-const ENCODED_PER_SECOND = { float32: 44e6, int8: 40e6, int4: 41e6, topk: 59e6, sign: 44e6 } as const;
-const APPLIED_PER_SECOND = { float32: 84e6, int8: 102e6, int4: 102e6, topk: 410e6, sign: 120e6 } as const;
-const OPENED_PER_SECOND = 89e6;
+const ENCODED_PER_SECOND = { float32: 52e6, int8: 56e6, int4: 69e6, topk: 67e6, sign: 96e6 } as const;
+const APPLIED_PER_SECOND = { float32: 79e6, int8: 208e6, int4: 234e6, topk: 625e6, sign: 321e6 } as const;
+/** With a defence each update is also measured; with majority, for which these are, its signs are kept. */
+const JUDGED_PER_SECOND = { float32: 35e6, int8: 54e6, int4: 50e6, topk: 423e6, sign: 75e6 } as const;
+const OPENED_PER_SECOND = 120e6;
+/** With majority each two updates of a round are compared once, or with 64 of them where there are more. */
+const COMPARED_PER_SECOND = 3.7e9;
+const JURY = 64;
 /** float32 copies of the body in a checkpoint: the closed body and the residual. */
 const SAVED_COPIES = 2;
 
@@ -94,14 +99,22 @@ export function payloadBytesOf(run: RunConfig, plan: RunPlan): number {
   return Math.min(plan.updateBytesPerRound, Math.round((bytes / layout.total) * sentParameters));
 }
 
-export function bodyCostsOf(run: RunConfig, plan: RunPlan, diskBytesPerSecond: number): BodyCosts {
-  const { codec } = run.averaging;
+/** `updates`: that a round counts, as many as there are peers or places in a cohort. */
+export function bodyCostsOf(
+  run: RunConfig,
+  plan: RunPlan,
+  diskBytesPerSecond: number,
+  updates: number,
+): BodyCosts {
+  const { codec, defence } = run.averaging;
+  const rates = defence === "none" ? APPLIED_PER_SECOND : JUDGED_PER_SECOND;
+  const pairs = defence === "majority" ? (updates * Math.min(updates - 1, JURY)) / 2 : 0;
   const shared = sharedValues(run);
   const { sentParameters } = plan.costs;
   return {
     encodeMs: (1_000 * sentParameters) / ENCODED_PER_SECOND[codec],
-    applyMs: (1_000 * sentParameters) / APPLIED_PER_SECOND[codec],
-    openMs: (1_000 * shared) / OPENED_PER_SECOND,
+    applyMs: (1_000 * sentParameters) / rates[codec],
+    openMs: (1_000 * shared) / OPENED_PER_SECOND + (1_000 * pairs * shared) / COMPARED_PER_SECOND,
     saveMs: (1_000 * SAVED_COPIES * 4 * shared) / diskBytesPerSecond,
   };
 }
