@@ -45,6 +45,8 @@ export interface PrepareTokensOptions {
    * is still there, and the files of what it was go. Default false.
    */
   readonly follows?: boolean | undefined;
+  /** The key of a dataset that is to be taken as it is, where it is there: without a look at the text. */
+  readonly prepared?: string | undefined;
   readonly onProgress?: ((progress: TokenizingProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -64,6 +66,8 @@ export interface TokenizingProgress {
  */
 export async function prepareTokens(options: PrepareTokensOptions): Promise<TokenDataset> {
   const { paths, tokenizer, cacheDirectory, signal } = options;
+  const prepared = options.prepared && (await new CacheEntry(cacheDirectory, options.prepared).load());
+  if (prepared) return { ...prepared, wasCached: true };
   const textField = options.textField ?? DEFAULT_TEXT_FIELD;
   const fraction = options.validationFraction ?? DEFAULT_VALIDATION_FRACTION;
   const minimum = options.minimumValidationTokens ?? 1;

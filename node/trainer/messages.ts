@@ -22,6 +22,8 @@ export interface PrepareOptions {
   /** The same for its rows of a common vocabulary. */
   readonly rowsFile: string;
   readonly cacheDirectory: string;
+  /** Of tokens that another process has prepared: they are taken without a look at the text, which may be another by now. */
+  readonly dataset?: string | undefined;
   /** One evaluation batch: batchSize * sequenceLength + 1. */
   readonly minimumValidationTokens: number;
 }
@@ -37,6 +39,8 @@ export interface PrepareResult {
   readonly tokenizerFingerprint: string;
   /** Common id of each token, ascending, where the vocabulary is a part of a common one. */
   readonly rows: Int32Array | undefined;
+  /** Names the tokens. */
+  readonly dataset: string;
   readonly trainTokens: number;
   readonly trainBytes: number;
   readonly validationTokens: number;

@@ -5,6 +5,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { gunzipSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { bodyLength } from "#model/architecture.ts";
 import type { CreateOptions, PrepareOptions } from "./messages.ts";
@@ -110,6 +111,40 @@ const moved = (from: Float32Array, delta: Float32Array) => from.map((value, at) 
 
 /** Resolves when a crash has been got over. */
 const recovered = (watch: Watched) => watch.trainer.evaluate(watch.genesis, never);
+
+it("trains on to the same bits with the text that it had, whatever has become of it", async () => {
+  const text = join(directory, "text.txt");
+  const tokenizerPath = join(directory, "given.json");
+  const lives = { ...shared, paths: [text], cacheDirectory: join(directory, "other-tokens") };
+  const start = async (name: string, vocabulary: PrepareOptions["vocabulary"]) => {
+    const watch = watched();
+    const { trainer } = watch;
+    const genesis = await trainer.genesis(body, undefined, "1", never);
+    await trainer.prepare({ ...lives, vocabulary }, () => undefined, never);
+    await trainer.create(optionsOf(name, genesis, { device: "cpu" }), never);
+    return { ...watch, genesis };
+  };
+  await writeFile(
+    text,
+    gunzipSync(await readFile(corpus))
+      .toString("utf8")
+      .slice(0, 100_000),
+  );
+  const calm = await start("calm-text", shared.vocabulary);
+  const expected = await calm.trainer.trainRound(0, calm.genesis, false, () => undefined, never);
+
+  await writeFile(tokenizerPath, await readFile(shared.tokenizerFile));
+  const shaken = await start("shaken-text", { kind: "own", tokenizerPath, vocabularySize: undefined });
+  await Promise.all([text, tokenizerPath].map((path) => rm(path)));
+  let isKilled = false;
+  const onStep = () => {
+    if (!isKilled) shaken.kill("SIGKILL");
+    isKilled = true;
+  };
+  const { delta } = await shaken.trainer.trainRound(0, shaken.genesis, false, onStep, never);
+  expect(shaken.crashes).toHaveLength(1);
+  expect(delta).toEqual(expected.delta);
+});
 
 it.each([
   { checkpoints: "after every step", intervalMs: 0 },

@@ -68,7 +68,14 @@ export class Trainer implements TrainerPort {
   ): Promise<PrepareResult> {
     const result = await this.#ask("prepare", options, { onProgress, signal });
     this.#rows = result.rows;
-    this.#prepared = options;
+    // What it goes on with after a crash is what was prepared, whatever has become of the files meanwhile.
+    const { vocabulary } = options;
+    const kept = { kind: "own", tokenizerPath: undefined, vocabularySize: undefined } as const;
+    this.#prepared = {
+      ...options,
+      vocabulary: vocabulary.kind === "own" ? kept : vocabulary,
+      dataset: result.dataset,
+    };
     return result;
   }
 

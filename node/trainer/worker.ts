@@ -44,7 +44,7 @@ async function prepare(
   report: (progress: PrepareProgress) => void,
   signal: AbortSignal,
 ): Promise<TrainerMethods["prepare"]["result"]> {
-  const { paths, textField, cacheDirectory, minimumValidationTokens } = options;
+  const { paths, textField, cacheDirectory, minimumValidationTokens, dataset } = options;
   const text = { paths, cacheDirectory, textField, minimumValidationTokens, follows: true, signal };
   /** In the ids of the whole common tokenizer, where it has just been cut down to this text. */
   let whole: TokenDataset | undefined;
@@ -70,6 +70,7 @@ async function prepare(
       : await prepareTokens({
           ...text,
           tokenizer,
+          prepared: dataset,
           onProgress: ({ bytesRead, bytesTotal, tokens }) =>
             report({ stage: "tokens", fraction: bytesRead / bytesTotal, tokens }),
         });
@@ -79,6 +80,7 @@ async function prepare(
     vocabularySize: tokenizer.vocabularySize,
     tokenizerFingerprint: tokenizer.fingerprint,
     rows,
+    dataset: tokens.key,
     trainTokens: train.tokens,
     trainBytes: train.bytes,
     validationTokens: validation.tokens,
