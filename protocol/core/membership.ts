@@ -75,7 +75,7 @@ export function withPresence(
   if (known !== undefined && presence.sequence <= known.presence.sequence) return members;
   let kept = members;
   if (known === undefined && members.size >= most) {
-    const forgotten = leastMissed(members, presence, nowMs);
+    const forgotten = leastMissed(members, nowMs);
     if (forgotten === undefined) return members;
     kept = members.with(forgotten, undefined);
   }
@@ -195,14 +195,12 @@ export function quorumOf(
 }
 
 /**
- * Whom to forget for a newcomer: of those that are gone or speak seldom the one heard longest ago; none where the newcomer is
- * not worth it. Those that were heard come in that order, so that it is among the first.
+ * Whom to forget for a newcomer: of those that are gone or speak seldom the one heard longest ago. Members come in the order in
+ * which they were heard, so that it is among the first.
  */
-function leastMissed(members: Members, newcomer: Presence, nowMs: number): PeerId | undefined {
+function leastMissed(members: Members, nowMs: number): PeerId | undefined {
   for (const member of members.values()) {
-    if (!isActive(member, nowMs)) return member.presence.author;
-    if (member.presence.intervalMs === undefined) continue;
-    return newcomer.intervalMs !== undefined && isFresh(member, nowMs) ? undefined : member.presence.author;
+    if (member.presence.intervalMs !== undefined || !isActive(member, nowMs)) return member.presence.author;
   }
   return undefined;
 }

@@ -41,6 +41,9 @@ export function transition(state: RoundState, event: RoundEvent, nowMs: number):
   record(turn, event);
   if (turn.state.phase !== "done") {
     const ofMembers = isOfMembers(turn, event);
+    if (event.type === "presence" && !ofMembers && isMany(turn.state)) {
+      return { state: turn.state, effects: turn.effects };
+    }
     if (ofMembers) {
       noticeSilence(turn);
       change(turn, { lookedMs: nowMs });
@@ -67,7 +70,7 @@ const IS_OF_UPDATES: ReadonlySet<RoundEvent["type"]> = new Set<RoundEvent["type"
 
 /**
  * Whether this event is a reason to look at all members anew. Most heartbeats are not: they say what this peer thinks
- * as well. What a passed time changes is seen at the next tick.
+ * as well. What a passed time changes is seen at the next tick, and so is, where they are many, who is still waited for.
  */
 function isOfMembers({ state, nowMs }: Turn, event: RoundEvent): boolean {
   if (event.type === "tick") return !isMany(state) || nowMs - state.lookedMs >= LOOK_AT_MANY_MS;
