@@ -34,6 +34,8 @@ export interface Transfer {
   readonly done: () => void;
   readonly failed: (why: string) => void;
   readonly progress?: (bytes: number) => void;
+  /** Whether nobody wants it any more: it is then done with what is on its way. */
+  readonly isOver?: () => boolean;
 }
 
 /** Parts of a transfer, unless the rules say so; more are finer sharing and more events. */
@@ -250,7 +252,7 @@ class Flow {
       return this.#fail(`a chunk took longer than ${CHUNK_TIMEOUT_MS / 1000} s`);
     }
     progress?.((bytes * this.#arrived) / this.#parts);
-    if (this.#arrived < this.#parts) return this.#ask();
+    if (this.#arrived < this.#parts && this.#transfer.isOver?.() !== true) return this.#ask();
     this.end();
     done();
   }

@@ -2,13 +2,25 @@
 // in large ones. Counts the bytes; decides nothing about what is said.
 import type { PeerId, Presence, SignedUpdate } from "../core/types.ts";
 import type { Disturbances } from "./disturbances.ts";
-import { Heartbeats } from "./heartbeats.ts";
+import { Heartbeats, type Thinning } from "./heartbeats.ts";
 import type { Station } from "./network-model.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
+import type { Spread } from "./topology.ts";
 import type { VirtualClock } from "./virtual-clock.ts";
 
 /** Beyond so many peers a message is not brought to each of them by a timer of its own. */
 const LARGE = 256;
+/** In a large swarm a heartbeat is heard up to so much later than it comes. */
+const GATHER_MS = 250;
+
+interface Said {
+  readonly presence: Presence;
+  readonly dueMs: number;
+  /** Not lost on the way. */
+  readonly surely: boolean;
+  /** Undefined: everyone. */
+  readonly receivers: ReadonlySet<PeerId> | undefined;
+}
 
 export interface GossipParts {
   readonly clock: VirtualClock;
@@ -24,6 +36,8 @@ export interface GossipParts {
 export class SimulatedGossip {
   readonly #parts: GossipParts;
   readonly #heartbeats = new Heartbeats();
+  /** Heartbeats of a large swarm that are on their way. */
+  #said: Said[] = [];
 
   constructor(parts: GossipParts) {
     this.#parts = parts;
@@ -58,8 +72,7 @@ export class SimulatedGossip {
     const thinning =
       network.model.thinHeartbeats === true ? this.#heartbeats.hear(presence, clock.nowMs()) : undefined;
     if (this.#isLarge) {
-      const { isDue = true, standsForMore = false } = thinning ?? {};
-      this.#flood(self, this.#parts.network.sizes.presence, isDue ? deliver : undefined, standsForMore);
+      this.#say(self, presence, thinning);
       return;
     }
     const receivers = this.#receivers(self);
@@ -72,6 +85,57 @@ export class SimulatedGossip {
     }
   }
 
+  /** In a large swarm heartbeats are gathered, and each peer hears some at once: to come to it is what takes the time. */
+  #say(
+    self: PeerId,
+    presence: Presence,
+    { isDue = true, standsForMore = false }: Partial<Thinning> = {},
+  ): void {
+    const { clock, network, stations, latencyMs } = this.#parts;
+    const { waves, reached } = this.#spread(self, network.sizes.presence);
+    if (!isDue) return;
+    const delayMs = waves.reduce((sum) => sum + latencyMs(), 0);
+    const everyone = reached >= stations.size - 1;
+    const receivers = everyone ? undefined : new Set(waves.flatMap(({ peers }) => peers));
+    this.#said.push({ presence, dueMs: clock.nowMs() + delayMs, surely: standsForMore, receivers });
+    if (this.#said.length === 1) this.#listenSoon();
+  }
+
+  #listenSoon(): void {
+    const { clock } = this.#parts;
+    clock.afterQuietly(GATHER_MS - (clock.nowMs() % GATHER_MS), () => {
+      const nowMs = clock.nowMs();
+      const heard = this.#said.filter(({ dueMs }) => dueMs <= nowMs);
+      this.#said = this.#said.filter(({ dueMs }) => dueMs > nowMs);
+      if (this.#said.length > 0) this.#listenSoon();
+      if (heard.length > 0)
+        for (const [peer, station] of this.#parts.stations) this.#hear(peer, station, heard);
+    });
+  }
+
+  #hear(peer: PeerId, { listener }: Station, heard: readonly Said[]): void {
+    const { network, faults } = this.#parts;
+    const { loss, duplication } = network.conditions;
+    for (const { presence, surely, receivers } of heard) {
+      const { author } = presence;
+      if (author === peer || receivers?.has(peer) === false) continue;
+      if (!surely && faults.chance(loss)) continue;
+      if (!network.reachable(author, peer) || network.isBanned(peer, author)) continue;
+      listener.onPresence(presence, author);
+      if (faults.chance(duplication)) listener.onPresence(presence, author);
+    }
+  }
+
+  /** The way of a message to everyone; what it costs is all written down for its author. */
+  #spread(author: PeerId, bytes: number): Spread {
+    const { network } = this.#parts;
+    const spread = network.topology.spreadFrom(author);
+    const { gossip } = network.traffic.of(author);
+    gossip.sent += bytes * spread.copies;
+    gossip.received += bytes * spread.copies;
+    return spread;
+  }
+
   get #isLarge(): boolean {
     return this.#parts.network.model.connections !== undefined && this.#parts.stations.size > LARGE;
   }
@@ -80,17 +144,8 @@ export class SimulatedGossip {
    * Brings a message to everyone, a hop at a time: those at the same distance hear it at the same moment. What it costs is all
    * written down for its author, and does not hold up links; faults around single peers are not looked at.
    */
-  #flood(
-    author: PeerId,
-    bytes: number,
-    deliver: ((station: Station, from: PeerId) => void) | undefined,
-    surely = false,
-  ): void {
-    const { waves, copies } = this.#parts.network.topology.spreadFrom(author);
-    const { gossip } = this.#parts.network.traffic.of(author);
-    gossip.sent += bytes * copies;
-    gossip.received += bytes * copies;
-    if (deliver === undefined) return;
+  #flood(author: PeerId, bytes: number, deliver: (station: Station, from: PeerId) => void): void {
+    const { waves } = this.#spread(author, bytes);
     const { loss, duplication } = this.#parts.network.conditions;
     let delayMs = 0;
     for (const { peers, from } of waves) {
@@ -98,7 +153,7 @@ export class SimulatedGossip {
       this.#parts.clock.afterQuietly(delayMs, () => {
         for (let at = 0; at < peers.length; at++) {
           const peer = peers[at]!;
-          if (!surely && this.#parts.faults.chance(loss)) continue;
+          if (this.#parts.faults.chance(loss)) continue;
           const station = this.#parts.stations.get(peer);
           if (
             station === undefined ||

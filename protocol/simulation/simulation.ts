@@ -43,7 +43,7 @@ const START_GAP_MS = 3;
 const LARGE = 256;
 const GATHER_MS = 5;
 /** Of a large swarm a peer remembers so many others, and a transfer goes in so few parts. */
-const MOST_MEMBERS = 160;
+const MOST_MEMBERS = 256;
 const FEW_PARTS = 2;
 /** The swarm is looked at this often once its rounds are over. */
 const REST_LOOK_MS = 1_000;

@@ -14,6 +14,8 @@ const FLOOD_UP_TO_PEERS = 8;
 const LARGE = 256;
 /** Ways of gossip that are remembered: those of all that are drawn in a round, and some more. */
 const KEPT_SPREADS = 256;
+/** They are found anew when the links of one peer in so many have changed. */
+const STALE_SHARE = 4;
 /** protocol/net: `maxConnections`, four for each one that a peer wants, 64 at the least. */
 const leastConnections = (wanted: number): number => Math.max(64, 4 * wanted);
 
@@ -37,6 +39,7 @@ export class Topology {
   #mesh: Map<PeerId, Set<PeerId>> | undefined;
   /** Peers of a large swarm whose links have changed since. */
   readonly #loose = new Set<PeerId>();
+  #changes = 0;
   readonly #hops = new Map<PeerId, ReadonlyMap<PeerId, number>>();
   readonly #spreads = new Map<PeerId, Spread>();
   #order: PeerId[] | undefined;
@@ -113,7 +116,7 @@ export class Topology {
     this.#strangers.set(peer, strangers);
     const isLinked = left !== undefined && own.delete(left);
     if (isLinked) this.#links.get(left)?.delete(peer);
-    this.#changed(peer, met, ...(isLinked ? [left] : []));
+    this.#relinked(peer, met, ...(isLinked ? [left] : []));
     return { met, left: isLinked ? left : undefined };
   }
 
@@ -280,8 +283,16 @@ export class Topology {
   #changed(...peers: readonly PeerId[]): void {
     if (this.#links.size <= LARGE) this.#mesh = undefined;
     else for (const peer of peers) this.#loose.add(peer);
+    this.#changes = 0;
     this.#hops.clear();
     this.#spreads.clear();
+  }
+
+  /** Links of some who stay. In a large swarm these change all the time, and gossip may take an old way for a while. */
+  #relinked(...peers: readonly PeerId[]): void {
+    this.#changes += peers.length;
+    if (this.#links.size <= LARGE || this.#changes * STALE_SHARE > this.#links.size) this.#changed(...peers);
+    else for (const peer of peers) this.#loose.add(peer);
   }
 }
 
