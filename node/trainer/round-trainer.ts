@@ -303,11 +303,10 @@ export class RoundTrainer {
 
   async #save(): Promise<void> {
     const { model, group, save, nowMs } = this.#modules;
+    const [start, handed] = [this.#start, this.#handed];
     await save({
-      state: await model.readState(),
-      start: this.#start,
+      ...{ state: await model.readState(), start, handed },
       progress: { ...this.#progress },
-      handed: this.#handed,
       batchPosition: this.#batches.position,
       group: group?.checkpoint(),
     });
