@@ -1,4 +1,4 @@
-// `glossa demo`: the whole system on this machine in about three minutes, with progress and a table at the end.
+// `glossa demo`: the whole system on this machine in about two minutes, with progress and a table at the end.
 import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -35,7 +35,7 @@ export const demoCommand = defineCommand({
     keep: setting(flagSwitch(), { description: "Do not remove the temporary directory at the end." }),
   }),
   examples: [
-    ["glossa demo", "About three minutes on two cores"],
+    ["glossa demo", "About two minutes on two idle cores"],
     ["glossa demo --rounds 3 --keep", "A short one, and look at its logs afterwards"],
     ["glossa demo --json | tail -1 | jq .savings", "For programs"],
   ],

@@ -13,7 +13,7 @@ export async function overview(commands: readonly Command[]): Promise<string> {
     "Commands:",
     ...columns(commands.map(({ name, summary }) => [name, summary])),
     "",
-    "See everything work on this machine in about three minutes:  glossa demo",
+    "See everything work on this machine in about two minutes:  glossa demo",
     "Flags of a command:  glossa <command> --help",
     "",
   ].join("\n");

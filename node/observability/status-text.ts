@@ -127,7 +127,7 @@ const COLUMNS = [
 ] as const;
 
 function peersText({ peers }: PeerStatus, paint: Paint): string[] {
-  if (peers.length === 0) return [`  ${paint("gray", "no other peers yet")}`];
+  if (peers.length === 0) return [`  ${paint("gray", "no other peers")}`];
   const rows = peers.map((peer) => [
     `${peer.name} ${paint("gray", `…${shortPeer(peer.peer)}`)}`,
     peer.direction === undefined ? paint("gray", "○") : peer.direction === "inbound" ? "←" : "→",
