@@ -10,10 +10,9 @@ import { withChosenCodec } from "../planning/automatic-codec.ts";
 import { planRun } from "../planning/run-plan.ts";
 import { choice, decimal, integer, setting, text } from "../settings.ts";
 import { svgCharts } from "../simulating/charts.ts";
-import { chartsOf, descriptionOf, reportLines } from "../simulating/describe.ts";
+import { chartsOf, descriptionOf, progressOf, reportLines } from "../simulating/describe.ts";
 import { planSwarm } from "../simulating/plan-swarm.ts";
 import { writeAtomic } from "../storage/atomic-file.ts";
-import { duration } from "../terminal/format.ts";
 import { ProgressLine } from "../terminal/progress-line.ts";
 import { defineCommand } from "./command.ts";
 import { mergeConfigs, nestRunFlags, runFlags } from "./run-flags.ts";
@@ -225,10 +224,16 @@ export const simCommand = defineCommand({
     });
     const { plan, ...planned } = planSwarm(run, runPlan, wishes);
     const progress = new ProgressLine(stderr);
+    const startedMs = performance.now();
     const simulation = new Simulation(plan, {
       signal,
       onSecond: (round, virtualMs) =>
-        progress.show(() => `round ${round} of ${plan.rounds}, ${duration(virtualMs)} of the swarm's time`),
+        progress.show(() =>
+          progressOf({
+            ...{ round, rounds: plan.rounds, roundMs: planned.roundMs },
+            ...{ virtualMs, realMs: performance.now() - startedMs },
+          }),
+        ),
     });
     try {
       await simulation.run();

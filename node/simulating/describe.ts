@@ -30,6 +30,28 @@ export function descriptionOf(plan: SimulationPlan, planned: Planned): string[] 
   ];
 }
 
+/** Rounds last longer than their training, and begin when all are there. */
+const ROUND_STRETCH = 1.1;
+const START_MS = 10_000;
+/** Before so much real time has passed nothing is guessed. */
+const LEAST_REAL_MS = 5_000;
+
+export interface Progress {
+  readonly round: number;
+  readonly rounds: number;
+  readonly roundMs: number;
+  readonly virtualMs: number;
+  readonly realMs: number;
+}
+
+/** How far a simulation is, and how long it takes if the rest of the swarm's time passes as what has passed. */
+export function progressOf({ round, rounds, roundMs, virtualMs, realMs }: Progress): string {
+  const far = `round ${round} of ${rounds}, ${duration(virtualMs)} of the swarm's time`;
+  const leftMs = rounds * roundMs * ROUND_STRETCH + START_MS - virtualMs;
+  if (realMs < LEAST_REAL_MS || virtualMs <= 0 || leftMs <= 0) return far;
+  return `${far}, about ${duration((realMs * leftMs) / virtualMs)} left`;
+}
+
 export function reportLines(plan: SimulationPlan, report: SimulationReport): string[] {
   const { agreement, utilisation, goodput, staleness, linkUse, loss } = report;
   const durations = report.rounds.map(({ medianMs }) => medianMs).sort((a, b) => a - b);

@@ -7,6 +7,7 @@ import { sha256 } from "#protocol/net/hash.ts";
 import { planRun } from "../planning/run-plan.ts";
 import { sharedTensorsOf } from "../variants.ts";
 import { sparkline, svgCharts } from "./charts.ts";
+import { progressOf } from "./describe.ts";
 import { planSwarm, type SwarmWishes } from "./plan-swarm.ts";
 
 const WISHES: SwarmWishes = {
@@ -96,6 +97,20 @@ describe("what is charged for the stand-in", () => {
     expect(planned({}, { stepMs: 80 }).roundMs).toBe(25 * 80);
     expect(() => planned({}, { stepMs: 80, roundSeconds: 600 })).toThrow("--step-ms");
     expect(() => planned(presets["12-block"].config)).toThrow(/^A round takes .* d .*--tflops/);
+  });
+});
+
+describe("the progress of a simulation", () => {
+  const at = { round: 1, rounds: 3, roundMs: 60_000, virtualMs: 104_000, realMs: 104_000 };
+
+  it("says how long the rest takes, were it like what has passed", () => {
+    expect(progressOf(at)).toBe("round 1 of 3, 1 m 44 s of the swarm's time, about 1 m 44 s left");
+    expect(progressOf({ ...at, realMs: 208_000 })).toContain("about 3 m 28 s left");
+  });
+
+  it("guesses neither from the first seconds nor beyond the planned end", () => {
+    expect(progressOf({ ...at, realMs: 4_000 })).toBe("round 1 of 3, 1 m 44 s of the swarm's time");
+    expect(progressOf({ ...at, virtualMs: 300_000 })).toBe("round 1 of 3, 5 m 00 s of the swarm's time");
   });
 });
 
