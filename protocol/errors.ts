@@ -160,3 +160,43 @@ export type InviteErrorCode =
 
 /** A string that was given as an invite and is none, or not whole. */
 export class InviteError extends ProtocolError<InviteErrorCode> {}
+
+/** Peers keep the payloads and the log of so many rounds for whoever fetches a body. */
+const REMEMBERED_ROUNDS = 28;
+
+/**
+ * A body came so slowly that more rounds closed meanwhile than peers remember, and was gone before it was whole. `rounds` of
+ * `roundSeconds` each went by.
+ */
+export class BodyOutrunError extends ProtocolError<"BODY_OUTRUN"> {
+  readonly bodyBytes: number;
+  readonly bytesPerSecond: number;
+  readonly rounds: number;
+  readonly roundSeconds: number;
+  /** Rounds of this length would let the body come at this speed. */
+  readonly neededRoundSeconds: number;
+
+  constructor(facts: {
+    readonly bodyBytes: number;
+    readonly bytesPerSecond: number;
+    readonly rounds: number;
+    readonly roundSeconds: number;
+    readonly cause: unknown;
+  }) {
+    const { bodyBytes, bytesPerSecond, rounds, roundSeconds, cause } = facts;
+    const needed = bodyBytes / bytesPerSecond / REMEMBERED_ROUNDS;
+    const megabytes = (bytes: number) => (bytes / 1e6).toPrecision(3);
+    super(
+      "BODY_OUTRUN",
+      `The body of ${megabytes(bodyBytes)} MB comes at ${megabytes(bytesPerSecond)} MB/s, and ${rounds} rounds of ` +
+        `${roundSeconds.toFixed(1)} s closed before it was here: it takes a faster link, or a run whose rounds last ` +
+        `${needed.toFixed(1)} s (more local steps).`,
+      { cause },
+    );
+    this.bodyBytes = bodyBytes;
+    this.bytesPerSecond = bytesPerSecond;
+    this.rounds = rounds;
+    this.roundSeconds = roundSeconds;
+    this.neededRoundSeconds = needed;
+  }
+}

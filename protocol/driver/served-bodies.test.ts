@@ -44,8 +44,11 @@ describe("closed bodies", () => {
     );
   });
 
-  it("are let go when no log leads from them to the present", () => {
-    expect(servedOf(40, () => [3], 1_000).has(3)).toBe(false);
+  it("are served for longer than their payloads are kept, but not for ever", () => {
+    const { has, served } = servedOf(100, () => [3], 1_000);
+    expect(has(3)).toBe(true);
+    expect(served.oldestRound).toBe(100 - 27);
+    expect(servedOf(300, () => [3], 1_000).has(3)).toBe(false);
   });
 
   it("are bounded in number, and those begun first are kept", () => {

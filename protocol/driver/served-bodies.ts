@@ -12,8 +12,10 @@ export const LENT_MS = 60_000;
 export const REPLAYED_MS = 600_000;
 /** Older than the newest two; 4 bytes for each of its values. */
 export const MAX_LENT = 2;
-/** Older ones cannot be brought to the present with the log any more, or not for long. */
-const MAX_AGE_ROUNDS = LOGGED_ROUNDS - 4;
+/** Older ones are let go whoever asks for them, so that nobody holds on to them for ever. */
+const MAX_AGE_ROUNDS = 256;
+/** Payloads are kept as far as the log goes, nearly: whoever takes longer for a body fetches them as their rounds close. */
+const PAYLOAD_ROUNDS = LOGGED_ROUNDS - 4;
 
 export class ServedBodies {
   readonly #nowMs: () => number;
@@ -56,7 +58,8 @@ export class ServedBodies {
 
   /** First round whose payloads somebody may still need who has fetched a body here. */
   get oldestRound(): number {
-    return Math.min(...this.#askedMs.keys());
+    const newest = this.#bodies.at(-1)?.round ?? 0;
+    return Math.max(Math.min(...this.#askedMs.keys()), newest - PAYLOAD_ROUNDS + 1);
   }
 
   #wasAsked(round: number, withinMs: number): boolean {

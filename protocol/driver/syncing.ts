@@ -4,8 +4,10 @@ import { probationOf } from "../core/newcomer.ts";
 import type { EffectOf } from "../core/round-events.ts";
 import type { Inventory, PeerId, SnapshotManifest } from "../core/types.ts";
 import type { FetchedSnapshot } from "../ports.ts";
+import { BodyProgress } from "./body-progress.ts";
 import type { DriverContext } from "./context.ts";
 import type { UpdateExchange } from "./exchange.ts";
+import { Following } from "./following.ts";
 import { replay, type StandingBody } from "./replaying.ts";
 import { LOGGED_ROUNDS } from "./update-log.ts";
 
@@ -56,9 +58,10 @@ async function adoptFrom(
 ): Promise<void> {
   const { modules, ledger } = context;
   const idle = idleSignal(context);
+  const following = new Following(context, donor, idle.signal);
   try {
-    const fetched = await fetchBody(context, donor, roots, idle);
-    const { manifest, body, log } = await upToDate(context, donor, fetched, idle);
+    const fetched = await fetchBody(context, donor, roots, idle, following);
+    const { manifest, body, log } = await upToDate(context, donor, fetched, idle, following);
     const { closedRound } = manifest;
     const round = donorRound(context, donor, closedRound);
     await new Promise<void>((resolve, reject) => {
@@ -95,6 +98,7 @@ async function adoptFrom(
       });
     });
   } finally {
+    following.stop();
     idle.stop();
   }
 }
@@ -105,26 +109,36 @@ async function fetchBody(
   donor: PeerId,
   roots: EffectOf<"sync">["roots"],
   idle: ReturnType<typeof idleSignal>,
+  following: Following,
 ): Promise<FetchedSnapshot> {
   const { modules, ledger, note } = context;
   const { network, clock, store } = modules;
   const startedMs = clock.nowMs();
   const own = ledger.snapshot();
   const body = ledger.origin("behind")?.body;
-  const fetched = await network.fetchSnapshot(
+  const progress = new BodyProgress(context, donor);
+  const fetching = network.fetchSnapshot(
     donor,
     idle.signal,
     (bytes, totalBytes) => {
       idle.touch();
+      progress.advance(bytes, totalBytes);
       context.dispatch({ type: "advanced" });
       note({ type: "sync-progress", donor, bytes, totalBytes });
     },
     {
-      accept: (manifest) => requireExpected(context, manifest, roots),
+      accept: (manifest) => {
+        requireExpected(context, manifest, roots);
+        progress.begin(manifest.closedRound);
+        following.begin(manifest.closedRound, manifest.root);
+      },
       held: own === undefined || body === undefined ? undefined : { tiles: own.tiles, body },
       draft: store.snapshotDraft,
     },
   );
+  const fetched = await fetching.catch((error) => {
+    throw progress.explained(error);
+  });
   const { manifest, tiles } = fetched;
   note({
     type: "snapshot-fetched",
@@ -167,10 +181,11 @@ async function upToDate(
   donor: PeerId,
   { manifest, body }: FetchedSnapshot,
   idle: ReturnType<typeof idleSignal>,
+  following: Following,
 ): Promise<{ manifest: SnapshotManifest; body: Float32Array; log: Inventory }> {
   let standing: StandingBody = { closedRound: manifest.closedRound, root: manifest.root, body };
   for (let laps = 0; ; laps++) {
-    const lineage = await fetchLog(context, donor, standing, idle.signal);
+    const lineage = await fetchLog(context, donor, standing, idle.signal, following);
     idle.rest();
     // Who is outvoted has taken part in those rounds, and may do without another's body by then.
     const isOver = laps === MAX_LAPS || context.state().sync?.reason === "diverged";
@@ -193,11 +208,13 @@ async function fetchLog(
   donor: PeerId,
   { closedRound, root }: Pick<StandingBody, "closedRound" | "root">,
   signal: AbortSignal,
+  following: Following,
 ): Promise<Inventory> {
   const fromRound = Math.max(0, closedRound - LOGGED_ROUNDS);
-  const log = await patiently(context, signal, () =>
+  const theirs = await patiently(context, signal, () =>
     context.modules.network.fetchInventory(donor, fromRound, signal),
   );
+  const log = following.continued(theirs);
   if (log.closedRoots.get(closedRound) !== root) throw new RangeError("its log is of another body by now");
   return log;
 }

@@ -145,6 +145,18 @@ describe("a simulation", () => {
     expect(report.rounds.at(-1)).toMatchObject({ present: 5, updates: 5 });
   });
 
+  it("brings a newcomer in whose link takes longer for the body than peers remember rounds", async () => {
+    // 38.4 MB at 125 kB/s are 307 s, and 426 s with a round's updates of 240 kB beside it: fifty rounds.
+    const joiners = { count: 1, round: 2, downMbits: 1 };
+    const report = await simulate({ joiners, rounds: 58, bodyBytes: 38_400_000, payloadBytes: 60_000 });
+    expectOneBody(report);
+    const [join] = report.joins;
+    expect(join!.syncMs).toBeGreaterThan(307_000);
+    expect(join!.syncMs).toBeLessThan(500_000);
+    expect(report.agreement.failedSyncs).toBe(0);
+    expect(report.rounds.at(-1)).toMatchObject({ present: 5, updates: 5 });
+  });
+
   it.each(["crash", "leave", "replace"] as const)("ends with one body where peers %s", async (kind) => {
     const report = await simulate({ peers: 6, rounds: 10, churn: { share: 0.1, kind, awayRounds: 2 } });
     expectOneBody(report);
