@@ -17,7 +17,7 @@ describe("the codec of a run that names none", () => {
   it("is topk where there are rounds enough; more of the mean is then applied, and old residuals fade", () => {
     const { averaging, reason } = chosen(presets.small.config);
     expect(averaging).toMatchObject({
-      ...{ codec: "topk", topK: 64, outerLearningRate: 3, errorFeedbackDecay: 0.95 },
+      ...{ codec: "topk", topK: 64, outerLearningRate: 12, errorFeedbackDecay: 0.95 },
     });
     expect(reason).toMatch(/50 rounds are enough/);
   });
@@ -62,7 +62,7 @@ describe("the codec of a run that names none", () => {
     const averaging = { codec: "auto", topK: 32, errorFeedbackDecay: 1, quorum: 1 };
     const input = { training: { rounds: 60 }, averaging };
     expect(chosen(input as unknown as RunConfigInput).averaging).toMatchObject({
-      ...{ codec: "topk", topK: 32, outerLearningRate: 3, errorFeedbackDecay: 1, quorum: 1 },
+      ...{ codec: "topk", topK: 32, outerLearningRate: 12, errorFeedbackDecay: 1, quorum: 1 },
     });
   });
 
