@@ -137,6 +137,15 @@ describe("a liar", () => {
     expectAgreement(swarm, 3);
   });
 
+  it("at the last round that a message can name takes nobody there, who could say nothing any more", async () => {
+    const swarm = new Swarm();
+    const ada = await swarm.add("ada");
+    new Liar(swarm, "mallory", "last-round", ada);
+    expect(await swarm.reach(3, 180_000)).toBe(true);
+    expect(ada.round).toBeLessThan(100);
+    expect(ada.count("sync-failed")).toBeGreaterThan(0);
+  });
+
   it.each([
     ["two updates", "equivocation"],
     ["two announcements of one payload", "two-weights"],

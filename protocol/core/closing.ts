@@ -4,13 +4,13 @@ import { closedBodyVerdict } from "./agreement.ts";
 import { drawnOf } from "./cohort.ts";
 import { deadlineMs, withDuration } from "./deadline.ts";
 import { askAround } from "./heartbeat.ts";
-import { forgetClosed, isCounting } from "./intake.ts";
+import { forgetClosed } from "./intake.ts";
 import { askToOpen, beginRound, startSync } from "./joining.ts";
 import { expectedAuthors, quorumOf, withClosedRoot } from "./membership.ts";
 import type { EventOf } from "./round-events.ts";
 import type { RoundState } from "./round-state.ts";
 import { reachOf } from "./rules.ts";
-import { isPendingIn } from "./surplus.ts";
+import { isCounting, isPendingIn } from "./surplus.ts";
 import { change, note, type Turn } from "./turn.ts";
 import type { PeerId } from "./types.ts";
 

@@ -63,6 +63,17 @@ describe("how often a peer speaks", () => {
     expect(bench.state.cadence.size).toBeLessThan(300);
   });
 
+  it("does not depend at all on a few that claim whatever they like, however often", () => {
+    const bench = new Bench({ cohort: ranked(4, RANKS - 1) }, { round: 3 });
+    for (let seconds = 0; seconds < 200; seconds++) {
+      for (const other of ["ada", "bea", "cleo"]) bench.hear(other);
+      const intervalMs = [undefined, 2_001, 3_600_000][seconds % 3];
+      for (const liar of ["mallory", "oscar", "peggy"]) bench.hear(liar, { intervalMs });
+      bench.wait(1_000);
+      expect(bench.state.cadence.size).toBeLessThanOrEqual(7);
+    }
+  });
+
   it("rises while a round goes on in which hardly anyone speaks up", () => {
     const bench = new Bench({ cohort: ranked(4, RANKS / 50), mostMembers: 100 }, { round: 3 });
     crowd(bench, 1_000, 250_000, 130_000, 0);

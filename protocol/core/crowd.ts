@@ -31,6 +31,8 @@ export const ENOUGH_MS = 60_000;
  */
 const FIRST_SELDOM_MS = 30_000;
 const KEPT_INTERVALS = 15;
+/** From fewer nothing follows: of a large swarm so many are heard in a second, and one liar may be them all. */
+const FEW_INTERVALS = 4;
 /** A presence counts at most this many times the median of what others announce: one liar is a few peers, not a thousand. */
 const MOST_OF_MEDIAN = 4;
 
@@ -51,7 +53,9 @@ export function withSeldom(
   if (intervalMs === undefined) return crowd;
   // One that was heard at full rate until now says that it is silent from here on; one that repeats itself is not two.
   if (known !== undefined && known.presence.intervalMs === undefined) return crowd;
-  if (known !== undefined && nowMs - known.seenMs < known.presence.intervalMs! / 2) return crowd;
+  // Nor does it make itself many by saying now this interval and now that one.
+  const leastMs = Math.max(intervalMs, known?.presence.intervalMs ?? 0) / 2;
+  if (known !== undefined && nowMs - known.seenMs < leastMs) return crowd;
   const intervalsMs = [...crowd.intervalsMs, intervalMs].slice(-KEPT_INTERVALS);
   const counts = Math.min(intervalMs, MOST_OF_MEDIAN * medianOf(intervalsMs));
   return { ...crowd, atMs: nowMs, sumMs: decayed(crowd, nowMs) + counts, intervalsMs };
@@ -66,7 +70,7 @@ export function crowdSize(crowd: Crowd, members: Members, nowMs: number): number
       if (isFresh(member, nowMs)) often++;
     } else if (isActive(member, nowMs)) seldom++;
   }
-  if (crowd.intervalsMs.length === 0) return often;
+  if (crowd.intervalsMs.length < FEW_INTERVALS) return often + seldom;
   const listenedMs = nowMs - crowd.sinceMs;
   // Of presences at intervals I heard in a window W each stands for I / W peers, whichever of them were heard.
   const heard = decayed(crowd, nowMs) / WINDOW_MS / (1 - Math.exp(-listenedMs / WINDOW_MS));

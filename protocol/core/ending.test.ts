@@ -64,6 +64,22 @@ describe("a peer at the end of the run", () => {
   });
 });
 
+describe("a peer that holds the body with which others have ended the run", () => {
+  const announced = (root: string) => {
+    const bench = settled().hear("bea", { round: 4, phase: "settling", root: rootNamed("other4") });
+    bench.hear("ada", { round: 4, phase: "done", leaving: true, root });
+    return bench.announce(updateOf("mallory", 3)).state.wanted.size;
+  };
+
+  it("counts nothing new, which they could not", () => {
+    expect(announced(rootNamed("body4"))).toBe(0);
+  });
+
+  it("goes on counting where theirs is another one", () => {
+    expect(announced(rootNamed("theirs"))).toBe(1);
+  });
+});
+
 describe("a peer that is late in the last round", () => {
   const late = () => {
     const bench = new Bench({ rounds: 4 }, { round: 3 });

@@ -1,7 +1,7 @@
 // The end of the run: who is waited for before a peer leaves, what becomes of whoever comes too late, and what it is told.
-import { isCounting } from "./intake.ts";
 import { isFresh, isParticipating, type Member } from "./membership.ts";
 import type { RoundState } from "./round-state.ts";
+import { isCounting } from "./surplus.ts";
 import { ask, enterPhase, note, type Turn } from "./turn.ts";
 import { NO_BODY } from "./types.ts";
 
@@ -18,18 +18,35 @@ const LONGEST_SETTLE_MS = 600_000;
  * Whether the run has ended without this peer: some have left with its last body, and of the others most hold it as well. An
  * update made now would count with those alone that are still there.
  */
-export function isOver({ members, rules: { rounds } }: RoundState, nowMs: number): boolean {
+export function isOver({ members, phase: own, rules: { rounds } }: RoundState, nowMs: number): boolean {
   if (rounds === undefined) return false;
   let ended = 0;
-  let settling = 0;
-  let underWay = 1;
+  let settling = own === "settling" ? 1 : 0;
+  let underWay = 1 - settling;
   for (const member of members.values()) {
     const { leaving, round, phase } = member.presence;
     if (leaving && round >= rounds) ended++;
     else if (isParticipating(member, nowMs)) underWay++;
     else if (phase === "settling" && isFresh(member, nowMs)) settling++;
   }
-  return ended > 0 && ended + settling > underWay;
+  return ended > 0 && ended + settling >= underWay;
+}
+
+/**
+ * Whether those who have ended the run left with the body that this peer holds. Then it counts nothing new: whoever goes on sending
+ * updates of the last rounds would part those that are still there from those that are not.
+ */
+export function holdsLastBody(state: RoundState, nowMs: number): boolean {
+  if (state.phase !== "settling" || !isOver(state, nowMs)) return false;
+  let balance = 0;
+  let same = 0;
+  for (const { presence } of state.members.values()) {
+    if (!presence.leaving || presence.round !== state.round) continue;
+    const isSame = presence.root === state.roots.root;
+    balance += isSame ? 1 : -1;
+    if (isSame) same++;
+  }
+  return same > 0 && balance >= 0;
 }
 
 /** On its way to a body, or through rounds. */

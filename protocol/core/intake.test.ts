@@ -62,8 +62,28 @@ describe("an announcement", () => {
 
   it("does not let one author fill the memory", () => {
     const bench = inRound(5);
-    for (let count = 0; count < 50; count++)
-      bench.announce(updateOf("bea", 5, `m${String(count).padStart(2, "0")}`));
+    // Each higher than the one before, and each lower.
+    for (let count = 0; count < 50; count++) bench.announce(updateOf("bea", 5, `m${10 + count}`));
+    for (let count = 0; count < 50; count++) bench.announce(updateOf("bea", 5, `k${99 - count}`));
+    expect(bench.state.wanted.size).toBe(2);
+  });
+
+  it("of many by one author all come to their turn, where those before prove to be nothing", () => {
+    const bench = inRound(5);
+    const [a, b, c, d] = ["a", "b", "c", "d"].map((name) => updateOf("bea", 5, name)) as [
+      ...ReturnType<typeof updateOf>[],
+    ];
+    for (const id of [a, b, c, d]) bench.announce(id!, "ada");
+    expect(keys(bench)).toEqual([keyOf("bea", 5, "a"), keyOf("bea", 5, "b")]);
+    bench.put({ type: "refused", id: a!, offence: undefined, detail: "" }).announce(c!, "ada");
+    expect(keys(bench)).toEqual([keyOf("bea", 5, "c")]);
+    // One that nobody gives makes room too.
+    for (let failures = 0; failures < 3; failures++) {
+      bench.put({ type: "fetch-failed", key: keyOf("bea", 5, "b") }).wait(8_000);
+    }
+    bench.take("fetch");
+    bench.announce(d!, "ada");
+    expect(keys(bench)).toEqual([keyOf("bea", 5, "d")]);
     expect(bench.state.wanted.size).toBe(2);
   });
 

@@ -2,7 +2,9 @@
 // is bounded here: by round, by author, by number and by size. Nothing a peer does throws.
 
 import { withArrival, withTransfer } from "./deadline.ts";
+import { holdsLastBody } from "./ending.ts";
 import { LinearMap } from "./linear-map.ts";
+import { isStronger, rivalsOf, weakestOf } from "./rivals.ts";
 import type { EventOf } from "./round-events.ts";
 import { holdsBody, type RoundState, type Wanted } from "./round-state.ts";
 import { isOutdrawn, isSurplus } from "./surplus.ts";
@@ -36,18 +38,18 @@ export function onAnnounced(turn: Turn, event: EventOf<"announced">) {
     );
   }
   const counted = state.counted.get(id.round)?.get(id.author);
-  if (counted === id.statement) return;
+  if (counted === id.statement || holdsLastBody(state, turn.nowMs)) return;
   const known = state.wanted.get(key);
   if (known !== undefined) return addHolder(turn, key, known, from);
-  const rivals = wantedOf(state, id.round, id.author);
+  const rivals = rivalsOf(state, id.round, id.author);
+  const mayCount = counted === undefined || counted > id.statement;
+  const weakest = rivals.length >= MAX_WANTED_PER_AUTHOR ? weakestOf(rivals) : undefined;
+  // Not for good: the others may prove to be nothing, and then others count this one.
+  if (mayCount && weakest !== undefined && !isStronger(id, weakest)) return;
   if (counted !== undefined || rivals.length > 0) penaliseEquivocation(turn, id);
   // The lower statement counts, whichever comes first: a higher one needs no fetching.
-  if (counted !== undefined && counted < id.statement) return refuse(turn, id);
-  if (rivals.length >= MAX_WANTED_PER_AUTHOR) {
-    const highest = rivals.reduce((a, b) => (a.statement > b.statement ? a : b));
-    if (highest.statement < id.statement) return refuse(turn, id);
-    refuse(turn, highest);
-  }
+  if (!mayCount) return refuse(turn, id);
+  if (weakest !== undefined) change(turn, { wanted: without(turn.state.wanted, weakest.id) });
   if (isOutdrawn(state, id)) return refuse(turn, id);
   if (state.wanted.size >= MAX_WANTED) return ask(turn, { type: "drop", id, why: "overflow" });
   const holders = from === id.author ? [from] : [id.author, from];
@@ -61,7 +63,7 @@ export function onAnnounced(turn: Turn, event: EventOf<"announced">) {
     attempts: 0,
     notBeforeMs: nowMs,
   };
-  change(turn, { wanted: state.wanted.with(key, wanted) });
+  change(turn, { wanted: turn.state.wanted.with(key, wanted) });
   note(turn, { type: "update-received", round: id.round, author: id.author, payloadBytes });
   // A peer that lost its state but not its identity must not make a second update for a round.
   if (id.author === state.self && id.round > state.publishedRound) change(turn, { publishedRound: id.round });
@@ -95,14 +97,6 @@ export function fetchDue(turn: Turn) {
 export function onFetched(turn: Turn, { key }: EventOf<"fetched">) {
   const entry = turn.state.wanted.get(key);
   if (entry !== undefined) change(turn, { wanted: turn.state.wanted.with(key, { ...entry, isHere: true }) });
-}
-
-/** Whether payloads that count before `round` ends wait for the arithmetic. `byMs`: announced until then. */
-export function isCounting({ wanted }: RoundState, round: number, byMs = Number.POSITIVE_INFINITY): boolean {
-  for (const { id, isHere, announcedMs } of wanted.values()) {
-    if (isHere && id.round <= round && announcedMs <= byMs) return true;
-  }
-  return false;
 }
 
 export function onFetchFailed(turn: Turn, { key }: EventOf<"fetch-failed">) {
@@ -191,9 +185,6 @@ function addHolder(turn: Turn, key: string, known: Wanted, holder: PeerId) {
   const next = { ...known, holders: [...known.holders, holder], notBeforeMs };
   change(turn, { wanted: turn.state.wanted.with(key, next) });
 }
-
-const wantedOf = (state: RoundState, round: number, author: PeerId): UpdateId[] =>
-  [...state.wanted.values()].map(({ id }) => id).filter((id) => id.round === round && id.author === author);
 
 const without = (wanted: RoundState["wanted"], id: UpdateId): RoundState["wanted"] =>
   wanted.with(updateKey(id), undefined);

@@ -3,12 +3,13 @@
 
 import { campToJoin, distances, donorsOf, pluralityRoots } from "./agreement.ts";
 import { isDrawnSoon } from "./crowd.ts";
-import { forgetClosed, isCounting, onAnnounced } from "./intake.ts";
+import { forgetClosed, onAnnounced } from "./intake.ts";
 import { active, DISTRUST_MS, distrust, isParticipating, type Member, trust } from "./membership.ts";
 import { campOfNewcomer, isReady, mustWarmUp, probationOf } from "./newcomer.ts";
 import type { EventOf } from "./round-events.ts";
 import { countedByRound, holdsBody, type SyncReason } from "./round-state.ts";
 import { closedRoundAt, reachOf } from "./rules.ts";
+import { isCounting } from "./surplus.ts";
 import { ask, change, enterPhase, note, type Turn } from "./turn.ts";
 import { NO_BODY } from "./types.ts";
 

@@ -57,3 +57,11 @@ export function isPendingIn(state: RoundState, round: number): boolean {
   }
   return false;
 }
+
+/** Whether payloads that count before `round` ends wait for the arithmetic. `byMs`: announced until then. */
+export function isCounting({ wanted }: RoundState, round: number, byMs = Number.POSITIVE_INFINITY): boolean {
+  for (const { id, isHere, announcedMs } of wanted.values()) {
+    if (isHere && id.round <= round && announcedMs <= byMs) return true;
+  }
+  return false;
+}

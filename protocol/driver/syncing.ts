@@ -1,7 +1,8 @@
 // Adopting another peer's body: one donor after another until one gives a whole snapshot that fits what is known.
-import { closedBodyVerdict } from "../core/agreement.ts";
+import { closedBodyVerdict, votingMembers } from "../core/agreement.ts";
 import { probationOf } from "../core/newcomer.ts";
 import type { EffectOf } from "../core/round-events.ts";
+import { reachOf } from "../core/rules.ts";
 import type { Inventory, PeerId, SnapshotManifest } from "../core/types.ts";
 import type { FetchedSnapshot } from "../ports.ts";
 import { BodyProgress } from "./body-progress.ts";
@@ -16,6 +17,8 @@ const IDLE_TIMEOUT_MS = 30_000;
 /** Rounds close while others are closed again: each time fewer, or there is no catching up. */
 const MAX_LAPS = 8;
 const MAX_TRIES = 4;
+/** With rounds of a second 34 years. The wire ends at twice that, and whoever is there could not say where it goes next. */
+const LAST_ROUND = 2 ** 30;
 const RETRY_MS = 250;
 
 export async function syncFrom(
@@ -70,6 +73,9 @@ async function adoptFrom(
         if (sync?.reason === "diverged" && !isOutvoted(context)) {
           context.dispatch({ type: "sync-failed", donors: [], detail: "the others came round meanwhile" });
           return resolve();
+        }
+        if (sync?.reason !== "diverged" && isAside(context, donor)) {
+          return reject(new RangeError("most peers are elsewhere than the one that gave it"));
         }
         let returned: number;
         try {
@@ -162,6 +168,7 @@ function requireExpected(
   roots: EffectOf<"sync">["roots"],
 ): void {
   if (runId !== options.runId) throw new RangeError("the snapshot is of another run");
+  if (closedRound > LAST_ROUND) throw new RangeError(`no run has come to round ${closedRound}`);
   const known = roots.get(closedRound);
   const { initialBody } = options.config;
   if (closedRound === 0 && initialBody !== undefined && root !== initialBody) {
@@ -170,6 +177,19 @@ function requireExpected(
   if (known !== undefined && known !== root) {
     throw new RangeError(`the snapshot of round ${closedRound} is not the one that most peers announce`);
   }
+}
+
+/**
+ * Whether more peers are out of reach of where the donor says it is than within: whoever was heard first may be the only one
+ * that claims to be there.
+ */
+function isAside({ state, modules }: DriverContext, donor: PeerId): boolean {
+  const { members, rules } = state();
+  const round = members.get(donor)?.presence.round;
+  if (round === undefined) return false;
+  const voters = votingMembers(members, modules.clock.nowMs());
+  const near = voters.filter(({ presence }) => Math.abs(presence.round - round) <= reachOf(rules));
+  return 2 * near.length < voters.length;
 }
 
 const isOutvoted = ({ state, modules }: DriverContext): boolean =>

@@ -23,7 +23,9 @@ export type Lie =
   /** In variant trim. */
   | "broken-rows"
   /** Serves a body of its own making as the one at round 0. */
-  | "other-body";
+  | "other-body"
+  /** And as one at the last round that a message can name, with a log that leads to it. */
+  | "last-round";
 
 /** What each lie costs whoever tells it; nothing where it cannot be told from bad luck. */
 export const OFFENCE_OF: { readonly [L in Lie]: Offence | undefined } = {
@@ -39,9 +41,11 @@ export const OFFENCE_OF: { readonly [L in Lie]: Offence | undefined } = {
   "broken-rows": "undecodable-payload",
   // Whoever asks may have been told the wrong root: it is distrusted, not charged.
   "other-body": undefined,
+  "last-round": undefined,
 };
 
 const PRESENCE_MS = 500;
+const MAX_ROUND = 2 ** 31 - 1;
 
 export class Liar {
   readonly id: PeerId;
@@ -70,7 +74,11 @@ export class Liar {
       content: {
         payload: async (content) => this.payloads.get(content),
         inventory: () => [],
-        snapshot: () => (lie === "other-body" ? this.#otherBody() : undefined),
+        closedRoots: () => {
+          const { closedRound, root } = this.#otherBody();
+          return new Map(lie === "last-round" ? [[closedRound, root]] : []);
+        },
+        snapshot: () => (lie === "other-body" || lie === "last-round" ? this.#otherBody() : undefined),
         tile: (_, index) => tileBytes(this.#swarm.genesis.toReversed(), index),
       },
     });
@@ -91,7 +99,8 @@ export class Liar {
 
   async #tellPresence(round: number): Promise<void> {
     const { root, closedRound, closedRoot, openUpdates } = this.#victim.driver.status();
-    const ahead = this.#lie === "far-ahead" ? 1_000 : 0;
+    const last = this.#lie === "last-round" ? MAX_ROUND - round : 0;
+    const ahead = this.#lie === "far-ahead" ? 1_000 : last;
     await this.#port.publishPresence({
       runId: RUN_ID,
       author: this.id,
@@ -100,8 +109,8 @@ export class Liar {
       phase: "training",
       round: round + ahead,
       root,
-      closedRound: closedRound + ahead,
-      closedRoot,
+      closedRound: this.#lie === "last-round" ? MAX_ROUND : closedRound + ahead,
+      closedRoot: this.#lie === "last-round" ? this.#otherBody().root : closedRoot,
       openUpdates,
       step: 0,
       steps: 1,
@@ -137,6 +146,7 @@ export class Liar {
       }
       case "silent":
       case "far-ahead":
+      case "last-round":
       case "other-body":
         return [];
       case "far-future":
@@ -154,7 +164,8 @@ export class Liar {
 
   #otherBody(): SnapshotManifest {
     const tiles = tileIds(this.#swarm.genesis.toReversed(), sha256);
-    return { runId: RUN_ID, closedRound: 0, root: rootOfTiles(tiles, sha256), tiles, updates: [] };
+    const closedRound = this.#lie === "last-round" ? MAX_ROUND : 0;
+    return { runId: RUN_ID, closedRound, root: rootOfTiles(tiles, sha256), tiles, updates: [] };
   }
 
   #payload(value: number, rows?: Int32Array): Uint8Array {
