@@ -22,7 +22,8 @@ const ATTACKS = ["none", "sign-flip", "x100", "random", "copy", "reverse", "all"
 type Attack = (typeof ATTACKS)[number];
 
 const USAGE = `npm run bench -- byzantine [--json] [--attacks LIST] [--defences LIST] [--peers N] [--liars N] [--codec C]
-                          [--rounds N] [--steps N] [--batch N] [--width N] [--seed N]
+                          [--top-k K] [--decay D] [--outer-learning-rate R]
+                          [--rounds N] [--steps N] [--batch N] [--width N] [--vocabulary S] [--seed N]
   --attacks LIST   with commas, of ${ATTACKS.join(", ")} (default all of them). reverse: liars that
                    know each other's plan and the others' updates push against their mean; all: each another one
   --defences LIST  with commas, of none, clip, majority (default all three); "none without attack" is what the rest is
@@ -30,6 +31,10 @@ const USAGE = `npm run bench -- byzantine [--json] [--attacks LIST] [--defences 
   --peers N        peers, of the three languages in turn (default 10)
   --liars N        of them (default a fifth)
   --codec C        of their updates (default int8)
+  --top-k K        values that topk keeps of 4,096 (default 64)
+  --decay D        share of what is dropped that error feedback keeps (default 1)
+  --outer-learning-rate R
+                   factor on the mean, at most the number of updates (default 1)
   --rounds N       rounds, over which the learning rate's cosine runs (default 10)
   --steps N        steps that a peer trains in a round (default 20)
   --batch N        sequences of 64 tokens in a batch (default 8)
@@ -65,6 +70,9 @@ export async function benchByzantine(args: string[]): Promise<void> {
       peers: { type: "string", default: "10" },
       liars: { type: "string" },
       codec: { type: "string", default: "int8" },
+      "top-k": { type: "string", default: "64" },
+      decay: { type: "string", default: "1" },
+      "outer-learning-rate": { type: "string", default: "1" },
       rounds: { type: "string", default: "10" },
       steps: { type: "string", default: "20" },
       batch: { type: "string", default: "8" },
@@ -85,7 +93,11 @@ export async function benchByzantine(args: string[]): Promise<void> {
         ...{ rounds, localSteps, batchSize: Number(flags.batch) },
         warmupSteps: Math.min(20, rounds * localSteps),
       },
-      averaging: { codec: flags.codec as CodecName, defence: defence as Defence },
+      averaging: {
+        ...{ codec: flags.codec as CodecName, defence: defence as Defence, topK: Number(flags["top-k"]) },
+        errorFeedbackDecay: Number(flags.decay),
+        outerLearningRate: Number(flags["outer-learning-rate"]),
+      },
     }),
   );
   const peers = Number(flags.peers);
@@ -134,9 +146,9 @@ async function measure(trial: Trial, reference: number | undefined): Promise<Row
   const layout = parameterLayout(bodyTensors(config.model), sha256);
   const codec = updateCodec(config, layout);
   const closedBody = genesisBody(config.model, config.seed);
-  const { errorFeedbackDecay: decay, defence } = config.averaging;
+  const { errorFeedbackDecay: decay, outerLearningRate, defence } = config.averaging;
   const replica = new ReplicatedBody({
-    ...{ closedRound: 0, closedBody, layout },
+    ...{ closedRound: 0, closedBody, layout, outerLearningRate },
     defence: { rule: defence, hash: sha256 },
   });
   const residuals: Float32Array[] = texts.map(() => new Float32Array(layout.total));
@@ -219,7 +231,7 @@ function heading(
   return [
     `${processor}, Node ${node}, onnxruntime ${onnxruntime}`,
     `${model.blocks} blocks of width ${model.width}, ${texts.length} peers, liars ${liars.map((at) => `${at} (${texts[at]!.name})`).join(", ")}; ` +
-      `${averaging.codec}, ${training.rounds} rounds of ${training.localSteps} steps, batch ${training.batchSize}, seed ${seed}`,
+      `${averaging.codec}, outer learning rate ${averaging.outerLearningRate}, ${training.rounds} rounds of ${training.localSteps} steps, batch ${training.batchSize}, seed ${seed}`,
     "",
     "attack     defence    honest bits/byte    loss   honest updates restrained   liars' restrained  seconds",
   ].join("\n");
