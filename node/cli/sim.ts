@@ -270,7 +270,10 @@ function plannedRun({
   const { variant = "spec-opt" } = config as RunConfigInput;
   const vocabulary = { tokenizer: "0".repeat(64), size: vocabularySize };
   const named = mergeConfigs(config, variant === "spec-opt" ? {} : { vocabulary }) as RunConfigInput;
-  return parseRunConfig(withChosenCodec(named).config);
+  // The stand-in's peers share most of what they learn: the sum of their updates, which fits texts, would overshoot. No
+  // byte and no root depends on it.
+  const outerLearningRate = named.averaging?.outerLearningRate ?? 1;
+  return parseRunConfig(mergeConfigs(withChosenCodec(named).config, { averaging: { outerLearningRate } }));
 }
 
 /** The plan without what only the stand-in needs. */

@@ -53,6 +53,18 @@ describe("glossa sim", () => {
     expect(await readFile(plot, "utf8")).toContain("<polyline");
   });
 
+  it("takes the codec of a long run, but not an outer step that its stand-in cannot bear", async () => {
+    const flags = ["--json", "--preset", "small", "--rounds", "6", "--round-seconds", "60"];
+    const losses = [];
+    for (const more of [[], ["--outer-learning-rate", "12"]]) {
+      const { plan, report } = JSON.parse((await sim(...flags, ...more)).output);
+      expect(plan.averaging).toMatchObject({ codec: "topk", outerLearningRate: Number(more[1] ?? 1) });
+      losses.push(report.loss.last / report.loss.first);
+    }
+    expect(losses[0]).toBeLessThan(1);
+    expect(losses[1]).toBeGreaterThan(1);
+  });
+
   it("says what is wrong with a partition that never ends", async () => {
     const { code, output } = await sim("--partition", "0.5:3:20");
     expect(code).toBe(2);
