@@ -6,6 +6,7 @@ import { EXIT_TABLE, exitEntryOf } from "./exit-codes.ts";
 /** Codes that never reach the command line: bugs of ours, what the network retries, or what another error wraps. */
 const INTERNAL = new Set([
   "BODY_NOT_HELD",
+  "BODY_OUTRUN",
   "FRAME",
   "GENESIS_MISSING",
   "GRADIENT_NOT_DEFINED",
