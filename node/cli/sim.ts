@@ -41,7 +41,7 @@ export const simCommand = defineCommand({
     "Runs the real protocol of as many peers as you like on a virtual clock, with a modelled network and a stand-in for " +
     "training that takes the time and sends the bytes of the planned run. The same flags and seed print the same result, " +
     "byte for byte. Takes the run's own settings as plan and init do. Three rounds of a minute take some 2 minutes for 1,000 " +
-    "peers and 6 for 3,000; 10,000 need about 45 and 8 GB, which Node is given with NODE_OPTIONS=--max-old-space-size=8192.",
+    "peers and 6 for 3,000; 10,000 need about 35 and 8 GB, which Node is given with NODE_OPTIONS=--max-old-space-size=8192.",
   settings: z.object({
     peers: setting(integer(1, MOST_PEERS).default(8), {
       description: "Peers from the start.",
