@@ -161,9 +161,6 @@ export type InviteErrorCode =
 /** A string that was given as an invite and is none, or not whole. */
 export class InviteError extends ProtocolError<InviteErrorCode> {}
 
-/** Peers keep the payloads and the log of so many rounds for whoever fetches a body. */
-const REMEMBERED_ROUNDS = 28;
-
 /**
  * A body came so slowly that more rounds closed meanwhile than peers remember, and was gone before it was whole. `rounds` of
  * `roundSeconds` each went by.
@@ -181,10 +178,12 @@ export class BodyOutrunError extends ProtocolError<"BODY_OUTRUN"> {
     readonly bytesPerSecond: number;
     readonly rounds: number;
     readonly roundSeconds: number;
+    /** Peers keep the payloads and the log of so many for whoever fetches a body. */
+    readonly rememberedRounds: number;
     readonly cause: unknown;
   }) {
-    const { bodyBytes, bytesPerSecond, rounds, roundSeconds, cause } = facts;
-    const needed = bodyBytes / bytesPerSecond / REMEMBERED_ROUNDS;
+    const { bodyBytes, bytesPerSecond, rounds, roundSeconds, rememberedRounds, cause } = facts;
+    const needed = bodyBytes / bytesPerSecond / rememberedRounds;
     const megabytes = (bytes: number) => (bytes / 1e6).toPrecision(3);
     super(
       "BODY_OUTRUN",

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { RandomStream } from "../random.ts";
+import { tokensOf } from "../testing/split-tokens.ts";
 import { restrict } from "../tokenizer/restrict.ts";
 import { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { trainTokenizer } from "../tokenizer/train-tokenizer.ts";
@@ -15,7 +16,7 @@ import {
   type TokenDataset,
   type TokenEncoder,
 } from "./token-cache.ts";
-import { TokenFileReader, TokenFileWriter, type TokenSplit } from "./token-file.ts";
+import { TokenFileWriter, type TokenSplit } from "./token-file.ts";
 import { idsOf, translateTokens } from "./translate-tokens.ts";
 
 /** One token a character, moved up by one; 0 ends a text. */
@@ -50,14 +51,6 @@ function write(name: string, documents: readonly string[]): string {
 
 const prepare = (paths: readonly string[], options: Partial<PrepareTokensOptions> = {}) =>
   prepareTokens({ paths, tokenizer: LETTERS, cacheDirectory, follows: true, ...options });
-
-function tokensOf(split: TokenSplit): Int32Array {
-  const tokens = new Int32Array(split.tokens);
-  const reader = new TokenFileReader(split);
-  reader.read(0, tokens);
-  reader.close();
-  return tokens;
-}
 
 const textOf = (split: TokenSplit): string =>
   [...tokensOf(split)].map((id) => (id === 0 ? "\n" : String.fromCharCode(id - 1))).join("");

@@ -10,6 +10,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { tokensOf } from "../testing/split-tokens.ts";
 import {
   CorpusTooSmallForSequenceError,
   DataPathMissingError,
@@ -23,7 +24,7 @@ import {
   type TokenEncoder,
   type TokenizingProgress,
 } from "./token-cache.ts";
-import { TokenFileReader, type TokenSplit } from "./token-file.ts";
+import type { TokenSplit } from "./token-file.ts";
 
 /** One token a UTF-16 code unit, moved up by one; 0 ends a text. */
 function codeUnitEncoder(vocabularySize: number): TokenEncoder {
@@ -54,14 +55,6 @@ afterEach(() => rmSync(folder, { recursive: true }));
 
 function prepare(options: Partial<PrepareTokensOptions> = {}): Promise<TokenDataset> {
   return prepareTokens({ paths: [text], tokenizer: SMALL, cacheDirectory, ...options });
-}
-
-function tokensOf(split: TokenSplit): Int32Array {
-  const tokens = new Int32Array(split.tokens);
-  const reader = new TokenFileReader(split);
-  reader.read(0, tokens);
-  reader.close();
-  return tokens;
 }
 
 function documentsOf(split: TokenSplit): string[] {

@@ -2,7 +2,7 @@
 import type { PeerId } from "../core/types.ts";
 import { BodyOutrunError } from "../errors.ts";
 import type { DriverContext } from "./context.ts";
-import { LOGGED_ROUNDS } from "./update-log.ts";
+import { REMEMBERED_ROUNDS } from "./update-log.ts";
 
 export class BodyProgress {
   readonly #context: DriverContext;
@@ -32,13 +32,14 @@ export class BodyProgress {
     const { state, modules } = this.#context;
     const newest = state().members.get(this.#donor)?.presence.closedRound ?? 0;
     const rounds = newest - (this.#fromRound ?? newest);
-    if (rounds < LOGGED_ROUNDS - 4 || this.#bytes === 0) return error;
+    if (rounds < REMEMBERED_ROUNDS || this.#bytes === 0) return error;
     const seconds = (modules.clock.nowMs() - this.#startedMs) / 1_000;
     return new BodyOutrunError({
       bodyBytes: this.#totalBytes,
       bytesPerSecond: this.#bytes / seconds,
       rounds,
       roundSeconds: seconds / rounds,
+      rememberedRounds: REMEMBERED_ROUNDS,
       cause: error,
     });
   }

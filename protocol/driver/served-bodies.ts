@@ -2,7 +2,7 @@
 // on. Bounded in number; what a peer on a slow link has begun is let go only for those who began earlier.
 import type { BodyRoot } from "../core/types.ts";
 import type { DescribedBody } from "./arithmetic.ts";
-import { LOGGED_ROUNDS } from "./update-log.ts";
+import { REMEMBERED_ROUNDS } from "./update-log.ts";
 
 export type ClosedBody = DescribedBody & { readonly round: number };
 
@@ -14,8 +14,6 @@ export const REPLAYED_MS = 600_000;
 export const MAX_LENT = 2;
 /** Older ones are let go whoever asks for them, so that nobody holds on to them for ever. */
 const MAX_AGE_ROUNDS = 256;
-/** Payloads are kept as far as the log goes, nearly: whoever takes longer for a body fetches them as their rounds close. */
-const PAYLOAD_ROUNDS = LOGGED_ROUNDS - 4;
 
 export class ServedBodies {
   readonly #nowMs: () => number;
@@ -59,7 +57,8 @@ export class ServedBodies {
   /** First round whose payloads somebody may still need who has fetched a body here. */
   get oldestRound(): number {
     const newest = this.#bodies.at(-1)?.round ?? 0;
-    return Math.max(Math.min(...this.#askedMs.keys()), newest - PAYLOAD_ROUNDS + 1);
+    // Whoever takes longer for a body fetches payloads as their rounds close.
+    return Math.max(Math.min(...this.#askedMs.keys()), newest - REMEMBERED_ROUNDS + 1);
   }
 
   #wasAsked(round: number, withinMs: number): boolean {

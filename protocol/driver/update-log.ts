@@ -10,6 +10,8 @@ import type { LoggedUpdate } from "../ports.ts";
 
 /** Some 400 bytes each: 32 rounds of 32 peers are 400 KB. */
 export const LOGGED_ROUNDS = 32;
+/** Somewhat fewer, so that whoever begins to fetch a body at the end of them still finds what leads on from it. */
+export const REMEMBERED_ROUNDS = LOGGED_ROUNDS - 4;
 
 /** What is known of an update beside what it says itself. */
 export type UpdateFacts = Omit<LoggedUpdate, "update">;
