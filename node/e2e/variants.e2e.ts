@@ -80,8 +80,10 @@ it.each(["spec", "trim", "glob"] as const)(
         commonVocabularySize: COMMON_VOCABULARY,
         bodyRoot: first!.get(2),
       });
-      expect(row.bitsPerByteEnd!).toBeLessThan(row.bitsPerByteStart! - 0.2);
     }
+    // Of each text they need not fall: the others push down the bytes that they never use, those of the Chinese one in trim.
+    const gains = rows.map(({ bitsPerByteStart, bitsPerByteEnd }) => bitsPerByteStart! - bitsPerByteEnd!);
+    expect(gains.reduce((sum, gain) => sum + gain) / gains.length).toBeGreaterThan(0.3);
 
     for (const [at, peer] of peers.entries()) {
       const held = await rowsOf(peer);
