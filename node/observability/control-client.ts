@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { readJson } from "../storage/state-directory.ts";
 import { type ControlRecord, STATUS_REQUEST } from "./control-endpoint.ts";
-import { runtimeDirectory } from "./runtime-directory.ts";
+import { findRuntimeDirectory } from "./runtime-directory.ts";
 import { type PeerStatus, STATUS_VERSION } from "./status.ts";
 
 /** A status is some kilobytes, also with hundreds of peers. */
@@ -48,7 +48,13 @@ export async function findPeers(
     if (record === undefined) throw new NoRunningPeerError(` in ${stateDir}`);
     return [record];
   }
-  const directory = await runtimeDirectory(environment);
+  const directory = await findRuntimeDirectory(environment);
+  const found = directory === undefined ? [] : await answering(directory, name);
+  if (found.length === 0) throw new NoRunningPeerError(name === undefined ? "" : ` with the name ${name}`);
+  return found;
+}
+
+async function answering(directory: string, name: string | undefined): Promise<readonly ControlRecord[]> {
   const files = (await readdir(directory)).filter((file) => file.endsWith(".json"));
   const records = await Promise.all(
     files.map((file) => readJson<ControlRecord>(join(directory, file)).catch(() => undefined)),
@@ -58,9 +64,7 @@ export async function findPeers(
     .filter((record) => name === undefined || record.name === name)
     .sort((a, b) => a.name.localeCompare(b.name) || a.pid - b.pid);
   const alive = await Promise.all(fitting.map((record) => answers(record, directory)));
-  const found = fitting.filter((_, index) => alive[index]);
-  if (found.length === 0) throw new NoRunningPeerError(name === undefined ? "" : ` with the name ${name}`);
-  return found;
+  return fitting.filter((_, index) => alive[index]);
 }
 
 /** Whether someone listens there; what a killed peer has left behind is cleared away. */

@@ -5,7 +5,7 @@ import { chmod, mkdir, rm } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { writeJsonAtomic } from "../storage/atomic-file.ts";
-import { runtimeDirectory } from "./runtime-directory.ts";
+import { makeRuntimeDirectory } from "./runtime-directory.ts";
 import type { PeerStatus } from "./status.ts";
 
 export const STATUS_REQUEST = "status";
@@ -43,7 +43,7 @@ export interface ControlEndpoint {
 
 export async function openControlEndpoint(options: ControlOptions): Promise<ControlEndpoint> {
   const { name, runId, stateDirectory, recordPath, status } = options;
-  const directory = await runtimeDirectory(options.environment);
+  const directory = await makeRuntimeDirectory(options.environment);
   const id = createHash("sha256").update(stateDirectory).digest("hex").slice(0, 16);
   const windows = process.platform === "win32";
   const endpoint = windows ? `\\\\.\\pipe\\glossa-${id}` : join(directory, `${id}.sock`);

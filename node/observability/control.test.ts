@@ -60,6 +60,13 @@ test("running peers are found by name, by state directory, or all of them", asyn
   await expect(names({ stateDir: root })).rejects.toMatchObject({ code: "NO_RUNNING_PEER" });
 });
 
+test("looking for peers on a machine that had none leaves it as it was", async () => {
+  await expect(findPeers({ name: "alan" }, environment)).rejects.toMatchObject({ code: "NO_RUNNING_PEER" });
+  expect(await readdir(root)).toEqual([]);
+  await writeFile(join(root, "run"), "no directory");
+  await expect(findPeers({}, environment)).rejects.toMatchObject({ code: "STATE_NOT_WRITABLE" });
+});
+
 test("a peer answers with its status as often as it is asked", async () => {
   await peer("ada");
   const [record] = await findPeers({}, environment);
