@@ -46,7 +46,8 @@ export function memoryStore(disk: MemoryDisk, power: Power): StorePort {
     putPayload: (id, round, bytes) =>
       write("putPayload", () => {
         // A payload is never changed: ten thousand peers may hold the same.
-        disk.payloads.set(id, { round, bytes });
+        const kept = disk.payloads.get(id);
+        if (kept === undefined || kept.round < round) disk.payloads.set(id, { round, bytes });
         if (disk.archives) disk.archive.set(id, bytes);
       }),
     payload: async (id) => disk.payloads.get(id)?.bytes,
