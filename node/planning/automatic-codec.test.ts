@@ -14,18 +14,38 @@ const chosen = (input: RunConfigInput) => {
 };
 
 describe("the codec of a run that names none", () => {
-  it("is topk where there are rounds enough; more of the mean is then applied, and old residuals fade", () => {
-    const { averaging, reason } = chosen(presets.small.config);
+  it("is topk; more of the mean is then applied, and old residuals fade", () => {
+    const { averaging, reason } = chosen({ training: { rounds: 60 } });
     expect(averaging).toMatchObject({
-      ...{ codec: "topk", topK: 64, outerLearningRate: 12, errorFeedbackDecay: 0.95 },
+      ...{ codec: "topk", topK: 62, outerLearningRate: 12, errorFeedbackDecay: 0.95 },
     });
-    expect(reason).toMatch(/50 rounds are enough/);
+    expect(reason).toMatch(/k 62, 20[01] times smaller .* 60 rounds of 25 steps/);
   });
 
-  it("is dense where a run is short or shares its embedding, and says which", () => {
-    expect(chosen(presets.tiny.config)).toMatchObject({
+  it.each([
+    [120, 10, 62, 12],
+    [50, 25, 62, 12],
+    [12, 25, 258, 12],
+    [50, 100, 248, 3],
+    [120, 100, 248, 3],
+    [25, 100, 496, 3],
+    [50, 32, 79, 9.375],
+    [10, 250, 640, 3],
+    [10, 500, 640, 3],
+  ])(
+    "in %i rounds of %i steps keeps %i of 4,096 and applies %d times the mean",
+    (rounds, localSteps, topK, outerLearningRate) => {
+      expect(chosen({ training: { rounds, localSteps } }).averaging).toMatchObject({
+        topK,
+        outerLearningRate,
+      });
+    },
+  );
+
+  it("is dense where a run is very short or shares its embedding, and says which", () => {
+    expect(chosen({ training: { rounds: 9 } })).toMatchObject({
       averaging: { codec: "int4", outerLearningRate: 1, errorFeedbackDecay: 1 },
-      reason: expect.stringMatching(/12 rounds are too few/),
+      reason: expect.stringMatching(/9 rounds are too few/),
     });
     const vocabulary = { tokenizer: "0".repeat(64), size: 300 };
     expect(chosen({ ...presets.small.config, variant: "trim", vocabulary })).toMatchObject({
