@@ -89,6 +89,17 @@ describe("what is charged for the stand-in", () => {
     expect(pairs(100) / pairs(8)).toBeCloseTo(496 / 28, 6);
   });
 
+  it("charges sparse updates for what they keep", () => {
+    const costsOf = (topK: number) =>
+      planned({ averaging: { codec: "topk", topK } }, { peers: 8 }).plan.costs;
+    const [sparse, denser, dense] = [costsOf(64), costsOf(352), costsOf(640)];
+    for (const part of ["encodeMs", "applyMs"] as const) {
+      expect(dense[part]).toBeGreaterThan(2 * sparse[part]);
+      expect(denser[part]).toBeCloseTo((sparse[part] + dense[part]) / 2, 6);
+    }
+    expect(dense.openMs).toBe(sparse.openMs);
+  });
+
   it("takes the round's time from steps, seconds or arithmetic", () => {
     const { runPlan, roundMs, plan } = planned({});
     expect(roundMs).toBeCloseTo((runPlan.flopsPerToken * runPlan.tokensPerRound) / 0.05e9, 6);

@@ -1,7 +1,7 @@
 // What the simulator runs and what it charges for it: a body of some hundred values, whose updates weigh on the network and
 // take of the machine what those of the planned run would.
 import { sharedTensors } from "#model/architecture.ts";
-import { codecFor } from "#protocol/core/codec/registry.ts";
+import { codecFor, DEFAULT_TOP_K } from "#protocol/core/codec/registry.ts";
 import { type ParameterLayout, parameterLayout } from "#protocol/core/layout.ts";
 import { parseRunConfig, type RunConfig } from "#protocol/core/run-config.ts";
 import { sha256 } from "#protocol/net/hash.ts";
@@ -36,6 +36,9 @@ const ENCODED_PER_SECOND = { float32: 52e6, int8: 56e6, int4: 69e6, topk: 67e6, 
 const APPLIED_PER_SECOND = { float32: 79e6, int8: 208e6, int4: 234e6, topk: 625e6, sign: 321e6 } as const;
 /** With a defence each update is also measured; with majority, for which these are, its signs are kept. */
 const JUDGED_PER_SECOND = { float32: 35e6, int8: 54e6, int4: 50e6, topk: 423e6, sign: 75e6 } as const;
+/** The rates of topk are those of its default k. Time grows evenly with what is kept: with this k it is longer by these factors. */
+const DENSE_TOP_K = 640;
+const DENSE_LONGER = { encoded: 2.1, applied: 2, judged: 4.5 } as const;
 const OPENED_PER_SECOND = 120e6;
 /** With majority each two updates of a round are compared once, or with 64 of them where there are more. */
 const COMPARED_PER_SECOND = 3.7e9;
@@ -106,14 +109,19 @@ export function bodyCostsOf(
   diskBytesPerSecond: number,
   updates: number,
 ): BodyCosts {
-  const { codec, defence } = run.averaging;
-  const rates = defence === "none" ? APPLIED_PER_SECOND : JUDGED_PER_SECOND;
+  const { codec, topK, defence } = run.averaging;
+  const [rates, applied] =
+    defence === "none"
+      ? ([APPLIED_PER_SECOND, "applied"] as const)
+      : ([JUDGED_PER_SECOND, "judged"] as const);
+  const denser = codec === "topk" ? (topK - DEFAULT_TOP_K) / (DENSE_TOP_K - DEFAULT_TOP_K) : 0;
+  const longer = (part: keyof typeof DENSE_LONGER) => 1 + denser * (DENSE_LONGER[part] - 1);
   const pairs = defence === "majority" ? (updates * Math.min(updates - 1, JURY)) / 2 : 0;
   const shared = sharedValues(run);
   const { sentParameters } = plan.costs;
   return {
-    encodeMs: (1_000 * sentParameters) / ENCODED_PER_SECOND[codec],
-    applyMs: (1_000 * sentParameters) / rates[codec],
+    encodeMs: (1_000 * longer("encoded") * sentParameters) / ENCODED_PER_SECOND[codec],
+    applyMs: (1_000 * longer(applied) * sentParameters) / rates[codec],
     openMs: (1_000 * shared) / OPENED_PER_SECOND + (1_000 * pairs * shared) / COMPARED_PER_SECOND,
     saveMs: (1_000 * SAVED_COPIES * 4 * shared) / diskBytesPerSecond,
   };
