@@ -35,12 +35,12 @@ it("shows rounds, agreement, peers, traffic and learning of a running peer", asy
   expect(status.round).toBeGreaterThanOrEqual(3);
   expect(status.peers).toHaveLength(1);
   expect(status.peers[0]).toMatchObject({ peer: peerId, name: "es", connected: true });
-  // Updates went both ways, each a hundredth of float32 or less (topk, with so small a body).
+  // Updates went both ways, each some eighty times smaller than float32 (topk).
   const { payload } = status.traffic.total.byChannel;
   expect(payload.bytesSent).toBeGreaterThan(0);
   expect(payload.bytesReceived).toBeGreaterThan(0);
-  expect(status.traffic.payloadRatio).toBeGreaterThan(100);
-  expect(status.traffic.payloadRatio).toBeLessThan(200);
+  expect(status.traffic.payloadRatio).toBeGreaterThan(60);
+  expect(status.traffic.payloadRatio).toBeLessThan(110);
   expect(status.training.bitsPerByte).toBeGreaterThan(0);
 
   const table = run.bed.run("stats", "--name", "en");

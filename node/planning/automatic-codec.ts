@@ -87,17 +87,14 @@ const dense = (why: string): ChosenCodec => ({
 });
 
 /**
- * Values that are kept of 4,096. Of many short rounds as many as let an update be 200 times smaller: a large body's 64, fewer
- * of a small one, which has more of vectors. Longer rounds move a body further, and fewer have less time to send all of it:
- * k grows with the one and with the other, so that bytes a step, or bytes a run, stay what they are there.
+ * Values that are kept of 4,096. Of many short rounds as many as let an update be 200 times smaller: 64 of a large body,
+ * fewer of a small one, which has more of vectors. Longer rounds move a body further, and fewer have less time to send
+ * all of it: k grows with the one and with the other, so that bytes a step, or bytes a run, stay what they are there.
  */
 function keptOf(layout: ParameterLayout, { rounds, localSteps }: RunConfig["training"]): number {
   const longer = Math.max(1, localSteps / SHORT_ROUND_STEPS);
   const fewer = Math.max(1, MANY_ROUNDS / rounds);
-  return Math.min(MOST_KEPT, Math.round(sparsest(layout) * longer * fewer));
-}
-
-function sparsest(layout: ParameterLayout): number {
+  if (longer * fewer > 1) return Math.min(MOST_KEPT, Math.round(KEPT * longer * fewer));
   for (let k = KEPT; k > FEWEST_KEPT; k--) if (timesSmaller(layout, k) >= SMALLER) return k;
   return FEWEST_KEPT;
 }
