@@ -23,7 +23,7 @@ const SHORT_ROUND_STEPS = 25;
 /** Values kept of 4,096: of a large body in such a run, of the smallest body, and the most in any. */
 const KEPT = 64;
 const FEWEST_KEPT = 16;
-/** More were better still, at 10 rounds of 250 steps; but an update of 85 million values should take a second at most. */
+/** More were better still, at 10 rounds of 250 steps; but an update of 85 million values should take about a second to encode. */
 const MOST_KEPT = 640;
 /** Sign and level of a kept value, and its Rice-coded gap: 7.55 bits on real updates at k = 64, and one less at 128. */
 const bitsPerKept = (k: number): number => 2 + 7.55 + Math.log2(64 / k);

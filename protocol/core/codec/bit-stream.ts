@@ -34,9 +34,15 @@ export class BitWriter {
   /** `parameter` 0 to 20. */
   rice(gap: number, parameter: number): void {
     let zeros = gap >> parameter;
+    const low = gap & ((1 << parameter) - 1);
+    // Nearly all gaps are short, and then one call does.
+    if (zeros + parameter < 24) {
+      this.bits((1 | (low << 1)) << zeros, zeros + 1 + parameter);
+      return;
+    }
     for (; zeros >= 12; zeros -= 12) this.bits(0, 12);
     this.bits(1 << zeros, zeros + 1);
-    this.bits(gap & ((1 << parameter) - 1), parameter);
+    this.bits(low, parameter);
   }
 
   /** Fills the last byte up with zeros and returns the offset behind it. */
