@@ -1,7 +1,7 @@
 // One measurement of bench/codec-size.ts, in a process of its own: CPU time and the peak of memory of one codec on one update.
 import { readFile, writeFile } from "node:fs/promises";
 import { ReplicatedBody } from "#protocol/core/averaging.ts";
-import { codecFor, DEFAULT_TOP_K } from "#protocol/core/codec/registry.ts";
+import { codecFor } from "#protocol/core/codec/registry.ts";
 import { compressUpdate } from "#protocol/core/error-feedback.ts";
 import type { GridUpdate } from "#protocol/core/grid.ts";
 import { wholeCodec } from "#protocol/core/update-codec.ts";
@@ -9,9 +9,9 @@ import { type CodecSizeSetting, type CodecSizeWork, manyValues, sampleLayout } f
 
 const REPEATS = 3;
 
-const { codec: name, values, work, payloadFile }: CodecSizeSetting = JSON.parse(process.argv[2]!);
+const { codec: name, topK, values, work, payloadFile }: CodecSizeSetting = JSON.parse(process.argv[2]!);
 const layout = sampleLayout(values);
-const codec = wholeCodec(codecFor({ codec: name, topK: DEFAULT_TOP_K }), layout);
+const codec = wholeCodec(codecFor({ codec: name, topK }), layout);
 
 function decoded(payload: Uint8Array): GridUpdate {
   const result = codec.decode(payload);

@@ -21,6 +21,7 @@ export type CodecSizeWork = "encode" | "decode" | "count" | "compress";
 
 export interface CodecSizeSetting {
   readonly codec: CodecName;
+  readonly topK: number;
   readonly values: number;
   readonly work: CodecSizeWork;
   /** Written by `encode`, read by `decode` and `count`. */
@@ -84,14 +85,14 @@ export function manyValues(length: number): Float32Array {
   return values;
 }
 
-export async function measureSize(values: number): Promise<SizeReport> {
+export async function measureSize(values: number, topK: number): Promise<SizeReport> {
   const folder = await mkdtemp(join(tmpdir(), "glossa-codec-size-"));
   try {
     const codecs: CodecRow[] = [];
     for (const codec of CODEC_NAMES) {
       const costs = {} as Record<CodecSizeWork, Cost>;
       for (const work of WORKS) {
-        costs[work] = await measureAlone({ codec, values, work, payloadFile: join(folder, codec) });
+        costs[work] = await measureAlone({ codec, topK, values, work, payloadFile: join(folder, codec) });
       }
       codecs.push({ codec, ...costs });
     }

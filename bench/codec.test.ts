@@ -35,7 +35,7 @@ describe("the codec benchmark", () => {
 
   it("measures what an update of many values costs, and a round here and in a thread of its own", async () => {
     const log = vi.spyOn(console, "log").mockImplementation(() => {});
-    await benchCodec(["--json", "--values", "1000000"]);
+    await benchCodec(["--json", "--values", "1000000", "--top-k", "640"]);
     const [line] = log.mock.calls.map(([printed]) => printed as string);
     log.mockRestore();
     const { codecs, rounds } = JSON.parse(line!);

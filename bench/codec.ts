@@ -9,7 +9,7 @@ import { ReplicatedBody } from "#protocol/core/averaging.ts";
 import type { Codec } from "#protocol/core/codec/codec.ts";
 import { int4Codec } from "#protocol/core/codec/int4.ts";
 import { int8Codec } from "#protocol/core/codec/int8.ts";
-import { CODEC_NAMES, codecs } from "#protocol/core/codec/registry.ts";
+import { CODEC_NAMES, codecs, DEFAULT_TOP_K } from "#protocol/core/codec/registry.ts";
 import { signCodec } from "#protocol/core/codec/sign.ts";
 import { topKCodec } from "#protocol/core/codec/topk.ts";
 import { compressUpdate } from "#protocol/core/error-feedback.ts";
@@ -27,11 +27,12 @@ import { measureQuantisers, type QuantiserReport } from "./quantisers.ts";
 import { type Delta, trainDelta } from "./real-update.ts";
 
 const USAGE = `npm run bench -- codec [--json] [--delta FILE] [--steps N] [--small]
-       npm run bench -- codec --values 85000000 [--json]
+       npm run bench -- codec --values 85000000 [--top-k K] [--json]
   --delta FILE  a flat float32 little-endian update; without it the tiny model is trained on English novels
   --steps N     training steps before the update is taken (default: the tiny run's local steps)
   --small       leave out the 85M-parameter body, which needs 3 GB of memory
-  --values N    instead: the time and memory that an update of N values takes, and how long a peer stands still for a round`;
+  --values N    instead: the time and memory that an update of N values takes, and how long a peer stands still for a round
+  --top-k K     values that topk then keeps of 4,096 (default ${DEFAULT_TOP_K})`;
 
 const REPETITIONS = 5;
 
@@ -71,13 +72,15 @@ export async function benchCodec(args: string[]): Promise<void> {
       steps: { type: "string" },
       small: { type: "boolean", default: false },
       values: { type: "string" },
+      "top-k": { type: "string", default: String(DEFAULT_TOP_K) },
       help: { type: "boolean", default: false },
     },
   });
   if (flags.help) return console.log(USAGE);
   if (flags.values !== undefined) {
     const machine = describeMachine();
-    const report = { machine, ...(await measureSize(wholeNumber("--values", flags.values))) };
+    const topK = wholeNumber("--top-k", flags["top-k"]);
+    const report = { machine, ...(await measureSize(wholeNumber("--values", flags.values), topK)) };
     const heading = `${machine.processor}, Node ${machine.node}`;
     return console.log(flags.json ? JSON.stringify(report) : `${heading}\n${describeSize(report)}`);
   }
