@@ -21,7 +21,7 @@ const SMALLER = 200;
 const MANY_ROUNDS = 50;
 const SHORT_ROUND_STEPS = 30;
 /** Longer rounds have as many bytes a step as rounds of so many steps have. */
-const STEPS = 25;
+const REFERENCE_STEPS = 25;
 /** Values kept of 4,096: of a large body in such a run, of the smallest body, and the most in any. */
 const KEPT = 64;
 const FEWEST_KEPT = 16;
@@ -94,7 +94,7 @@ const dense = (why: string): ChosenCodec => ({
  * all of it: k grows with the one and with the other, so that bytes a step, or bytes a run, stay what they are there.
  */
 function keptOf(layout: ParameterLayout, { rounds, localSteps }: RunConfig["training"]): number {
-  const longer = localSteps > SHORT_ROUND_STEPS ? localSteps / STEPS : 1;
+  const longer = localSteps > SHORT_ROUND_STEPS ? localSteps / REFERENCE_STEPS : 1;
   const fewer = Math.max(1, MANY_ROUNDS / rounds);
   if (longer * fewer > 1) return Math.min(MOST_KEPT, Math.round(KEPT * longer * fewer));
   for (let k = KEPT; k > FEWEST_KEPT; k--) if (timesSmaller(layout, k) >= SMALLER) return k;
@@ -109,7 +109,7 @@ function timesSmaller(layout: ParameterLayout, k: number): number {
 
 /** A multiple of 1/64, as a run's configuration wants it. */
 function outerLearningRateOf(localSteps: number): number {
-  const rate = (LARGEST_OUTER_LEARNING_RATE * STEPS) / localSteps;
+  const rate = (LARGEST_OUTER_LEARNING_RATE * REFERENCE_STEPS) / localSteps;
   const bounded = Math.min(LARGEST_OUTER_LEARNING_RATE, Math.max(SMALLEST_OUTER_LEARNING_RATE, rate));
   return Math.floor(64 * bounded) / 64;
 }

@@ -38,7 +38,7 @@ const APPLIED_PER_SECOND = { float32: 79e6, int8: 208e6, int4: 234e6, topk: 625e
 const JUDGED_PER_SECOND = { float32: 35e6, int8: 54e6, int4: 50e6, topk: 423e6, sign: 75e6 } as const;
 /** The rates of topk are those of its default k. Time grows evenly with what is kept: with this k it is longer by these factors. */
 const DENSE_TOP_K = 640;
-const DENSE_LONGER = { encoded: 2.1, applied: 2, judged: 4.5 } as const;
+const DENSE_LONGER = { encoded: 2.1, applied: 2.1, judged: 4.7 } as const;
 const OPENED_PER_SECOND = 120e6;
 /** With majority each two updates of a round are compared once, or with 64 of them where there are more. */
 const COMPARED_PER_SECOND = 3.7e9;
